@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! nfqueue     packets of new sessions up, verdicts down        own loop over recvmmsg
-//! nft         one table, inet twinwall: chains, maps, counters  crates nftnl and mnl
+//! dataplane   the table inet twinwall: its chains, maps and counters
+//! nft         transactions of tables, chains, rules and sets    crates nftnl and mnl
 //! conntrack   sessions: dump, look up, re-mark, end             crate mnl
 //! link        interfaces and their names                        crate netlink-packet-route
 //! wire        netlink messages and attributes as bytes
@@ -14,6 +15,7 @@
 //! skipped, short or odd ones are errors. Not here: policies, rules, zones, what a key means.
 
 pub mod conntrack;
+pub mod dataplane;
 pub mod link;
 pub mod nfqueue;
 pub mod nft;

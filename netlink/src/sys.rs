@@ -3,11 +3,13 @@
 //! Not here: anything that interprets what it carries.
 #![expect(unsafe_code, reason = "the one place for system calls")]
 
+pub mod mmsg;
+
 use std::ffi::CStr;
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::time::Duration;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 /// The file descriptor of something that owns one, for as long as it is borrowed.
 pub fn borrow(owner: &impl AsRawFd) -> BorrowedFd<'_> {
@@ -20,6 +22,13 @@ pub fn as_bytes_mut(words: &mut [u32]) -> &mut [u8] {
     // SAFETY: any bit pattern is a valid u32 and a valid u8; the length in bytes is that of the
     // slice, and the lifetime is the same.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size_of_val(words)) }
+}
+
+/// The same memory as bytes.
+#[must_use]
+pub fn as_bytes(words: &[u32]) -> &[u8] {
+    // SAFETY: as in `as_bytes_mut`.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
 }
 
 /// Sets the send buffer, beyond `wmem_max` if the process may; returns what the kernel gave.
@@ -79,13 +88,13 @@ pub fn poll_readable(fd: BorrowedFd<'_>, deadline: Duration) -> io::Result<bool>
 /// # Errors
 /// What `poll` fails with, but for interruptions, which are waited over.
 pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], deadline: Duration) -> io::Result<u32> {
-    let mut polled = fds.map(|fd| libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    });
-    let millis = i32::try_from(deadline.as_millis()).unwrap_or(i32::MAX);
+    let mut polled =
+        fds.map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    let end = Instant::now().checked_add(deadline);
     loop {
+        let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        // Rounded up: a wait that ends early would be begun again and again.
+        let millis = i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
         // SAFETY: the pointer and the count describe `polled`.
         let ready = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, millis) };
         match check(ready) {
@@ -94,7 +103,22 @@ pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], deadline: Duration) -> io:
             Err(error) => return Err(error),
         }
     }
-    Ok(polled.iter().enumerate().filter(|(_, p)| p.revents != 0).fold(0, |bits, (i, _)| bits | 1 << i))
+    Ok(polled
+        .iter()
+        .enumerate()
+        .filter(|(_, p)| p.revents != 0)
+        .fold(0, |bits, (i, _)| bits | 1 << i))
+}
+
+/// A counter that `poll` can wait for: `eventfd`, not blocking.
+///
+/// # Errors
+/// What `eventfd` fails with: no descriptor or no memory is left.
+pub fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two integers.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Waits until every processor has left the code that it ran in the kernel when this was called:
@@ -136,9 +160,7 @@ fn get_option(fd: RawFd, level: i32, name: i32) -> io::Result<usize> {
     let mut value: i32 = 0;
     let mut length = size_of::<i32>() as libc::socklen_t;
     // SAFETY: the pointers describe `value` and `length`, which outlive the call.
-    check(unsafe {
-        libc::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut length)
-    })?;
+    check(unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut length) })?;
     usize::try_from(value).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 

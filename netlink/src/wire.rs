@@ -149,6 +149,14 @@ impl Writer {
         self.seal();
     }
 
+    /// Makes the message that is being written ask for an acknowledgement.
+    pub fn request_ack(&mut self) {
+        if let Some([low, high]) = self.bytes.get_mut(self.message + 6..self.message + 8) {
+            let flags = u16::from_ne_bytes([*low, *high]) | F_ACK;
+            [*low, *high] = flags.to_ne_bytes();
+        }
+    }
+
     /// Adds an attribute.
     pub fn bytes(&mut self, kind: u16, payload: &[u8]) {
         self.head(kind, payload.len());

@@ -41,6 +41,12 @@ impl ZoneSet {
     /// Every zone, the gateway itself and interfaces outside all zones included.
     pub const ALL: Self = Self(u64::MAX);
 
+    /// The zones of the first `count` indices; all of them from [`ZoneId::LIMIT`] on.
+    #[must_use]
+    pub const fn first(count: usize) -> Self {
+        if count < ZoneId::LIMIT as usize { Self((1 << count) - 1) } else { Self::ALL }
+    }
+
     /// The set of one zone.
     #[must_use]
     pub const fn only(zone: ZoneId) -> Self {
@@ -97,7 +103,25 @@ impl ZoneSet {
 
     /// The zones in the order of their indices.
     pub fn iter(self) -> impl Iterator<Item = ZoneId> {
-        (0..ZoneId::LIMIT).map(ZoneId).filter(move |zone| self.contains(*zone))
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            // 64 zeros: no zone is left.
+            let zone = ZoneId::new(rest.trailing_zeros() as u8)?;
+            rest &= rest - 1;
+            Some(zone)
+        })
+    }
+
+    /// How many zones are in the set.
+    #[must_use]
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// How many zones of the set have a smaller index than this one.
+    #[must_use]
+    pub const fn rank(self, zone: ZoneId) -> u32 {
+        (self.0 & ((1 << zone.0) - 1)).count_ones()
     }
 }
 

@@ -1,7 +1,14 @@
 //! Which rule decides a flow: the first match by `seq`.
 //!
-//! Two engines stand behind one interface. [`Linear`] is slow and obvious; random tests hold the
-//! tuple-hash engine to it.
+//! Two engines stand behind one interface. [`Linear`] is slow and obvious; random tests hold
+//! [`TupleHash`] to it. Both keep what they need of the rule set, are never changed after they were
+//! built, and can be read by any number of threads. Not here: what a decision means for a session.
+
+mod linear;
+mod tuple_hash;
+
+pub use linear::Linear;
+pub use tuple_hash::TupleHash;
 
 use crate::flow::Flow;
 use crate::ruleset::RuleIndex;

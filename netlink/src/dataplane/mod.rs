@@ -1,0 +1,37 @@
+//! The table `inet twinwall`: its chains, maps and counters.
+//!
+//! ```text
+//! marks    which bits of connmark and packet mark are ours, and what they say
+//! layout   names and sizes of everything in the table
+//! chains   the rules, chain by chain: how a packet finds its decision
+//! nat      the rules of the policy's NAT section
+//! probe    which form of the queue expression this kernel has
+//! table    build, adopt, change and read the table
+//! ```
+//!
+//! Goes in: keys and their verdicts, NAT rules, settings. Comes out: transactions; counters. The
+//! table is the only one that is ever written. `docs/architecture.md` shows the chains at a
+//! glance. Not here: which key stands for what.
+
+mod chains;
+pub mod layout;
+pub mod marks;
+pub mod nat;
+mod probe;
+mod table;
+
+pub use crate::nft::sets::Counter;
+pub use chains::QueueForm;
+pub use marks::Marks;
+pub use table::{Dataplane, Error, Present, Settings, Switch};
+
+/// What the packets of a session key get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// They pass.
+    Accept,
+    /// They are discarded.
+    Drop,
+    /// They are discarded, and the sender is told.
+    Reject,
+}
