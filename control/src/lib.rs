@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod report;
+pub mod source;
 
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;

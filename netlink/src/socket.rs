@@ -1,4 +1,4 @@
-//! Netlink sockets of the netfilter family: buffers, requests that wait for their answer, dumps.
+//! Netlink sockets: buffers, requests that wait for their answer, dumps.
 //!
 //! Goes in: messages that [`crate::wire::Writer`] wrote. Comes out: the messages of the answer, or
 //! the kernel's error. Every wait has an end. Not here: what the messages mean.
@@ -72,7 +72,19 @@ impl Socket {
     /// # Errors
     /// What `socket` and `bind` fail with.
     pub fn open() -> io::Result<Self> {
-        let mnl = MnlSocket::new(Bus::Netfilter)?;
+        Self::on(Bus::Netfilter)
+    }
+
+    /// Opens a socket to interfaces, addresses and routes.
+    ///
+    /// # Errors
+    /// What `socket` and `bind` fail with.
+    pub fn open_route() -> io::Result<Self> {
+        Self::on(Bus::Route)
+    }
+
+    fn on(bus: Bus) -> io::Result<Self> {
+        let mnl = MnlSocket::new(bus)?;
         Ok(Self { mnl, buffer: vec![0; RECEIVE / size_of::<u32>()], seq: 0 })
     }
 
@@ -85,7 +97,8 @@ impl Socket {
         Ok((sys::set_send_buffer(self.fd(), send)?, sys::set_receive_buffer(self.fd(), receive)?))
     }
 
-    /// Joins a multicast group, a `NFNLGRP_` number of `linux/netfilter/nfnetlink.h`.
+    /// Joins a multicast group: a `NFNLGRP_` number of `linux/netfilter/nfnetlink.h`, on a route
+    /// socket an `RTNLGRP_` number of `linux/rtnetlink.h`.
     ///
     /// # Errors
     /// What `setsockopt` fails with.

@@ -207,6 +207,11 @@ impl Writer {
         self.seal();
     }
 
+    /// Adds an attribute that holds attributes which are already there as bytes.
+    pub fn nested(&mut self, kind: u16, content: &[u8]) {
+        self.bytes(kind | NESTED, content);
+    }
+
     /// Bytes of the message that is being written, header included.
     #[must_use]
     pub fn message_len(&self) -> usize {

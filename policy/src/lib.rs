@@ -14,8 +14,25 @@
 
 pub mod address;
 pub mod classify;
+pub mod diag;
+pub mod explain;
 pub mod flow;
+pub mod interfaces;
 pub mod keys;
+mod lint;
+pub mod load;
 pub mod matching;
+pub mod nat;
+mod parallel;
+pub mod prefix;
+mod resolve;
 pub mod ruleset;
+mod selftest;
+pub mod source;
+mod syntax;
+pub mod yaml;
 pub mod zone;
+
+pub use load::{Failure, Loaded, Options, load, load_with};
+pub use source::SourceText;
+pub mod diff;

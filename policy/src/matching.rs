@@ -145,7 +145,13 @@ impl Match {
     pub fn intersects(&self, other: &Self) -> bool {
         self.from.intersects(other.from)
             && self.to.intersects(other.to)
-            && self.services.iter().any(|a| other.services.iter().any(|b| a.intersects(b)))
+            && self.packets_intersect(other)
+    }
+
+    /// Whether a packet can match both, zones aside.
+    #[must_use]
+    pub fn packets_intersect(&self, other: &Self) -> bool {
+        self.services.iter().any(|a| other.services.iter().any(|b| a.intersects(b)))
             && self.families_intersect(other)
     }
 
@@ -159,9 +165,13 @@ impl Match {
     /// several services would be needed to say yes; never says yes wrongly.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        self.from.covers(other.from)
-            && self.to.covers(other.to)
-            && other.services.iter().all(|b| self.services.iter().any(|a| a.covers(b)))
+        self.from.covers(other.from) && self.to.covers(other.to) && self.packets_cover(other)
+    }
+
+    /// Like [`Self::covers`], zones aside.
+    #[must_use]
+    pub fn packets_cover(&self, other: &Self) -> bool {
+        other.services.iter().all(|b| self.services.iter().any(|a| a.covers(b)))
             && self.src.covers(&other.src)
             && self.dst.covers(&other.dst)
     }

@@ -5,7 +5,7 @@
 
 use crate::matching::{Match, Service};
 use crate::address::AddressSet;
-use crate::zone::ZoneSet;
+use crate::zone::{ZoneId, ZoneSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -164,6 +164,25 @@ pub struct RuleSet {
     pub queue_failure: QueueFailure,
 }
 
+impl RuleSet {
+    /// The zone of a name.
+    #[must_use]
+    pub fn zone(&self, name: &str) -> Option<ZoneId> {
+        let place = self.zones.iter().position(|zone| zone.name.as_ref() == name)?;
+        ZoneId::new(u8::try_from(place).ok()?)
+    }
+
+    /// The name of a zone; that of interfaces outside all zones for one that isn't the policy's.
+    #[must_use]
+    pub fn zone_name(&self, zone: ZoneId) -> Arc<str> {
+        let zones = [usize::from(zone.index()), usize::from(ZoneId::OUTSIDE.index())];
+        let named = zones.into_iter().find_map(|index| self.zones.get(index));
+        named.map_or_else(|| Arc::from(OUTSIDE_ZONE), |zone| Arc::clone(&zone.name))
+    }
+}
+
+/// The name of the zone of interfaces that no zone of the policy names.
+pub const OUTSIDE_ZONE: &str = "(outside)";
 /// The name of the built-in rule for sessions that the gateway itself begins.
 pub const SELF_RULE: &str = "(self)";
 /// The name of the built-in rule that decides what no other rule does.

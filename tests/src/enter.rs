@@ -5,7 +5,7 @@
 //! when the calling process is. Not here: capturing output, time limits (`process`).
 
 use crate::error::{Attempt, Error};
-use crate::host::{self, ProcessId};
+use crate::host;
 use crate::state::Record;
 use crate::topology::{NodeSpec, Role};
 use rustix::io::Errno;
@@ -15,26 +15,17 @@ use rustix::thread::{
 };
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
+use std::env;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::{env, fs};
 
 /// Stands for the holder's own network namespace, which holds no node.
 pub(crate) const HOLDER: &str = ".";
-
-/// A command that outlives the caller.
-#[derive(Clone, Debug)]
-pub struct Background {
-    /// Gets the process id and start time.
-    pub pid_file: PathBuf,
-    /// Gets standard output and standard error, after what is there.
-    pub log: PathBuf,
-}
 
 /// Runs a command in a node to its end.
 ///
@@ -72,29 +63,24 @@ pub fn run(record: &Record, node: &str, command: &[OsString]) -> Result<u8, Erro
     }
 }
 
-/// Starts a command in a node and leaves it running there.
+/// Starts a command in a node and leaves it running there. Its output is added to the log.
+///
+/// # Returns
+/// Its process id, as seen from outside the testbed.
 ///
 /// # Errors
-/// When the node can't be entered, or the log or the program can't be opened.
-pub fn start(
-    record: &Record,
-    node: &str,
-    command: &[OsString],
-    background: &Background,
-) -> Result<(), Error> {
-    let open = |path: &Path| File::options().create(true).append(true).open(path);
-    let log = open(&background.log).and_then(|log| Ok((log.try_clone()?, log)));
-    let (output, errors) = log.attempt(|| format!("open {}", background.log.display()))?;
+/// When the node can't be entered or the log can't be opened.
+pub fn start(record: &Record, node: &str, command: &[OsString], log: &Path) -> Result<u32, Error> {
+    let open = || File::options().create(true).append(true).open(log);
+    let files = open().and_then(|output| Ok((output.try_clone()?, output)));
+    let (output, errors) = files.attempt(|| format!("open {}", log.display()))?;
     enter(record, node)?;
     // A session of its own keeps Ctrl-C at a terminal away from it.
     let mut prepared = Command::new("setsid");
     prepared.args(command).stdin(Stdio::null()).stdout(output).stderr(errors);
     environment(&mut prepared, record, node);
     let child = prepared.spawn().attempt(|| "start `setsid`".to_owned())?;
-    // Nobody waits for the child here, so even if it has ended its number is still its own.
-    let text = ProcessId::of(child.id()).map(ProcessId::to_text).unwrap_or_default();
-    fs::write(&background.pid_file, text)
-        .attempt(|| format!("write {}", background.pid_file.display()))
+    Ok(child.id())
 }
 
 /// Moves the calling thread into a node's namespaces; its children get the PID namespace too.
@@ -109,9 +95,8 @@ fn enter(record: &Record, node: &str) -> Result<(), Error> {
         .ok_or(Errno::SRCH)
         .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()))
         .attempt(|| format!("find the holder of testbed `{}`", record.name))?;
-    let mut spaces = ThreadNameSpaceType::MOUNT
-        | ThreadNameSpaceType::NETWORK
-        | ThreadNameSpaceType::PROCESS_ID;
+    let mut spaces =
+        ThreadNameSpaceType::MOUNT | ThreadNameSpaceType::NETWORK | ThreadNameSpaceType::PROCESS_ID;
     if record.user_namespace {
         spaces |= ThreadNameSpaceType::USER;
     }

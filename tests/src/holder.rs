@@ -36,7 +36,11 @@ impl Holder {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when this user may not have the namespaces.
-    pub(crate) fn start(testbed: &Path, folder: &Path, user_namespace: bool) -> Result<Self, Error> {
+    pub(crate) fn start(
+        testbed: &Path,
+        folder: &Path,
+        user_namespace: bool,
+    ) -> Result<Self, Error> {
         let log = folder.join("holder.log");
         let errors = File::create(&log).attempt(|| format!("create {}", log.display()))?;
         // A session of its own keeps Ctrl-C at a terminal away from it.
@@ -49,7 +53,8 @@ impl Holder {
         let mut unshare = command.spawn().attempt(|| "start `unshare`".to_owned())?;
         let lifeline = unshare.stdin.take();
         let ready = first_line(&mut unshare);
-        let pid = ready.as_deref().and_then(|line| line.strip_prefix("ready ")?.trim().parse().ok());
+        let pid =
+            ready.as_deref().and_then(|line| line.strip_prefix("ready ")?.trim().parse().ok());
         let mut holder = Self { unshare, lifeline, pid: pid.unwrap_or(0) };
         if pid.is_some() {
             return Ok(holder);

@@ -4,7 +4,7 @@
 //! and ends when its standard input does, unless told to stay. Not here: the network.
 
 use crate::error::{Attempt, Error};
-use crate::{holder, state};
+use crate::{clock, holder, state};
 use rustix::mount::{MountFlags, mount, mount_bind};
 use rustix::process::{WaitOptions, wait};
 use signal_hook::consts::SIGCHLD;
@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use std::{env, fs, process, thread};
 
 /// Runs as the holder of the testbed in `folder`, to the end of the testbed.
@@ -74,12 +75,16 @@ fn told_to_stay() -> bool {
 fn end(folder: &Path) -> ! {
     let everyone = ["-c", "kill -KILL -1"];
     let _ = Command::new("sh").args(everyone).stdin(Stdio::null()).status();
-    // A process that is just dying may still create a file.
-    for _ in 0..100 {
-        if fs::remove_dir_all(PathBuf::from(folder)).is_ok() || !folder.exists() {
-            break;
+    // Under another name first: a new testbed may want this one as soon as the lock is gone.
+    let dying = PathBuf::from(format!(".{}-{}", folder.display(), clock::now()));
+    if fs::rename(folder, &dying).is_ok() {
+        // A process that is just dying may still create a file.
+        for _ in 0..100 {
+            if fs::remove_dir_all(&dying).is_ok() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(5));
         }
-        thread::sleep(std::time::Duration::from_millis(5));
     }
     process::exit(0)
 }

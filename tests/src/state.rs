@@ -11,8 +11,8 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::{env, thread};
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
 /// Names another folder for all testbeds.
 pub const BASE_VARIABLE: &str = "TWINWALL_TESTBED_DIR";
@@ -51,8 +51,7 @@ impl Record {
     pub(crate) fn save(&self) -> Result<(), Error> {
         let path = self.folder.join("record.json");
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::from);
-        text.and_then(|text| fs::write(&path, text))
-            .attempt(|| format!("write {}", path.display()))
+        text.and_then(|text| fs::write(&path, text)).attempt(|| format!("write {}", path.display()))
     }
 }
 

@@ -117,6 +117,15 @@ impl Dataplane {
         Ok(Self { socket, marks, form, send_limit })
     }
 
+    /// A second socket on the same table, to read from while the first one writes.
+    ///
+    /// # Errors
+    /// When no netlink socket can be had.
+    pub fn reader(marks: Marks, form: QueueForm) -> Result<Self, Error> {
+        let socket = Socket::open().map_err(reading("open a netlink socket"))?;
+        Ok(Self { socket, marks, form, send_limit: 0 })
+    }
+
     /// Which form of the queue expression is used.
     #[must_use]
     pub const fn queue_form(&self) -> QueueForm {

@@ -285,12 +285,15 @@ impl Queue {
         let queue = self.queue;
         while !self.verdicts.is_empty() {
             let (piece, count) = self.verdicts.piece(MAX_SEND);
-            self.socket
-                .send(piece)
-                .map_err(|source| Error::Io { action: "send verdicts to", queue, source })?;
+            let length = piece.len();
+            self.socket.send(piece).map_err(|source| Error::Io {
+                action: "send verdicts to",
+                queue,
+                source,
+            })?;
             self.stats.sends += 1;
             self.stats.verdicts += count as u64;
-            self.verdicts.sent(count);
+            self.verdicts.done(length, count);
         }
         Ok(())
     }

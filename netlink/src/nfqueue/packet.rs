@@ -118,7 +118,7 @@ fn ipv4(packet: &[u8]) -> Result<Network<'_>, Error> {
     let length = usize::from(version & 0x0f) * 4;
     // The kernel leaves the total length at 0 in segments that it joined beyond 64 KiB.
     let total = match usize::from(u16::from_be_bytes([l1, l0])) {
-        0 => packet.len(),
+        0 => usize::MAX,
         total => total,
     };
     if length < header.len() || total < length {

@@ -136,6 +136,8 @@ fn a_length_of_zero_means_all_that_is_there() {
     let mut packet = v4(TCP, &[], 0, &ports(7, 9));
     packet[2..4].fill(0);
     assert_eq!(parse(&packet), plain(fields4(TCP, 7, 9)));
+    packet[0] = 0x4f;
+    assert_eq!(parse(&packet), Err(Error::Truncated));
     let mut packet = v6(TCP, &ports(7, 9));
     packet[4..6].fill(0);
     assert_eq!(parse(&packet), plain(fields6(TCP, 7, 9)));

@@ -36,11 +36,12 @@ pub const TYPE_PROTOCOL: u32 = 12;
 pub const TYPE_MARK: u32 = 19;
 /// An interface index.
 pub const TYPE_INTERFACE: u32 = 20;
-/// What nft's listing reads to show keys and data that are not in network byte order: type
-/// (`NFTNL_UDATA_SET_KEYBYTEORDER`, `NFTNL_UDATA_SET_DATABYTEORDER`), length and value of each.
-const HOST_BYTE_ORDER: [u8; 12] = {
+/// What nft's listing reads to show keys that are not in network byte order: type
+/// (`NFTNL_UDATA_SET_KEYBYTEORDER`), length and value. For verdicts nft 1.0.6 aborts when their
+/// byte order is said too.
+const HOST_BYTE_ORDER: [u8; 6] = {
     let [a, b, c, d] = 1_u32.to_ne_bytes();
-    [0, 4, a, b, c, d, 1, 4, a, b, c, d]
+    [0, 4, a, b, c, d]
 };
 /// `NFT_DATA_VERDICT`.
 const TYPE_VERDICT: u32 = 0xffff_ff00;

@@ -38,8 +38,14 @@ impl Slots {
     }
 
     /// Places, that of the gateway to itself included.
-    fn len(self) -> usize {
+    fn places(self) -> usize {
         self.from.len() as usize * self.to.len() as usize
+    }
+
+    /// Keys.
+    fn keys(self) -> usize {
+        let to_itself = self.from.contains(ZoneId::SELF) && self.to.contains(ZoneId::SELF);
+        self.places() - usize::from(to_itself)
     }
 }
 
@@ -54,9 +60,8 @@ impl KeyIndex {
             let from = rule.matches.from.and(zones);
             let to = rule.matches.to.and(zones);
             let own = Slots { from, to, start: u32::try_from(start).ok()? };
-            let to_itself = from.contains(ZoneId::SELF) && to.contains(ZoneId::SELF);
-            start += own.len();
-            needed += own.len() - usize::from(to_itself);
+            start += own.places();
+            needed += own.keys();
             if needed > limit {
                 return None;
             }
@@ -98,6 +103,11 @@ impl KeyIndex {
     ) -> impl Iterator<Item = (ZoneId, ZoneId, Option<SessionKey>)> {
         let slots = self.slots(rule).into_iter();
         slots.flat_map(|slots| slots.pairs()).map(move |(from, to)| (from, to, self.get(rule, from, to)))
+    }
+
+    /// How many keys there are when all are set.
+    pub(crate) fn needed(&self) -> usize {
+        self.rules.iter().map(|slots| slots.keys()).sum()
     }
 
     /// Rules, with or without keys.

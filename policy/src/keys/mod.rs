@@ -23,7 +23,6 @@ pub use index::KeyIndex;
 pub use meaning::{meaning, policy_digest};
 pub use stored::{State, StateError};
 pub use table::KeyTable;
-pub(crate) use table::Keys;
 
 use crate::ruleset::{Action, OnChange};
 use std::num::NonZeroU32;

@@ -134,6 +134,15 @@ impl<const ASCII: bool> Input for Feed<'_, ASCII> {
         if self.at < self.text.len() { Some(self.peek()) } else { None }
     }
 
+    // Comments are not held in memory, so they don't count: a commented-out list may be long.
+    fn skip_while_non_breakz(&mut self) -> usize {
+        let rest = self.rest();
+        let length = rest.find(['\n', '\r', '\u{FEFF}']).unwrap_or(rest.len());
+        self.at += length;
+        self.mark.end.set(self.mark.end.get().saturating_add(length));
+        if ASCII { length } else { rest.get(..length).unwrap_or("").chars().count() }
+    }
+
     #[inline]
     fn next_2_are(&self, first: char, second: char) -> bool {
         self.peek() == first && self.peek_nth(1) == second

@@ -8,6 +8,7 @@
 
 mod build;
 mod input;
+mod lines;
 mod node;
 mod split;
 
@@ -44,7 +45,12 @@ impl Limits {
 /// # Errors
 ///
 /// The first thing that isn't YAML, isn't of the subset, or is beyond a limit.
-pub fn parse(text: &str, base: u32, limits: &Limits, threads: usize) -> Result<Node<'_>, Fault> {
+pub fn parse<'a>(
+    text: &'a str,
+    base: u32,
+    limits: &Limits,
+    threads: usize,
+) -> Result<Node<'a>, Fault> {
     check_text(text, base, limits)?;
     if let Some(root) = split::parse(text, base, limits, threads) {
         return Ok(root);

@@ -1,0 +1,159 @@
+//! Puts the daemon together, keeps it running, and takes it apart.
+//!
+//! ```text
+//! thread queue-N    one for each queue: packets up, verdicts down
+//! thread engine     owns the running policy; the only one that changes the data plane
+//! thread observer   answers questions, samples counters
+//! thread journal    writes the session log
+//! event loop        control socket, signals, interfaces, watchdog
+//! ```
+
+use crate::control::Socket;
+use crate::desk::Desk;
+use crate::engine::{self, Engine, Prepared};
+use crate::journal::Journal;
+use crate::links::Follower;
+use crate::lock::{self, Lock};
+use crate::observer::{self, Observer};
+use crate::options::Options;
+use crate::watchdog;
+use crate::worker::{Shared, Workers};
+use std::io;
+use std::thread::JoinHandle;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use twinwall_netlink::nfqueue;
+
+/// Why the daemon can't start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another one runs.
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
+    /// No policy, no data plane.
+    #[error(transparent)]
+    Start(#[from] engine::StartError),
+    /// A queue can't be had.
+    #[error("cannot start the queue workers: {0}")]
+    Queue(#[from] nfqueue::Error),
+    /// A queue that worked failed.
+    #[error("a queue worker failed: {0}")]
+    Failed(nfqueue::Error),
+    /// The interfaces can't be listed.
+    #[error("cannot list the interfaces: {0}")]
+    Links(twinwall_netlink::socket::Error),
+    /// The control socket can't be bound.
+    #[error("cannot listen on {path}: {source}")]
+    Socket {
+        /// The path.
+        path: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The system refuses something else.
+    #[error("cannot {attempt}: {source}")]
+    Io {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// When it can't start, or when a queue fails.
+pub fn run(options: &Options) -> Result<(), Error> {
+    let io = |attempt| move |source| Error::Io { attempt, source };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(io("start the event loop"))?;
+    let lock = Lock::take()?;
+    let follower = Follower::open().map_err(io("watch the interfaces"))?;
+    let links = follower.links().map_err(Error::Links)?;
+    let prepared = engine::prepare(options, links)?;
+    let journal = Journal::start(options.log_rate).map_err(io("start the session log"))?;
+    let marks = options.marks().map_err(engine::StartError::from)?;
+    let shared = Shared { gate: prepared.gate.clone(), marks, journal };
+    let (failures, failed) = mpsc::unbounded_channel();
+    let workers =
+        Workers::start(options.first_queue, options.worker_count(), &shared, move |error| {
+            // Nobody listens when the daemon is stopping anyway.
+            drop(failures.send(error));
+        })?;
+    let parts = Parts { prepared, workers, shared };
+    let result = runtime.block_on(serve(options, parts, follower, failed));
+    drop(lock);
+    result
+}
+
+struct Parts {
+    prepared: Prepared,
+    workers: Workers,
+    shared: Shared,
+}
+
+async fn serve(
+    options: &Options,
+    parts: Parts,
+    follower: Follower,
+    mut failed: mpsc::UnboundedReceiver<nfqueue::Error>,
+) -> Result<(), Error> {
+    let io = |attempt| move |source| Error::Io { attempt, source };
+    let Parts { prepared, workers, shared } = parts;
+    let published = prepared.published.clone();
+    let (engine_sender, commands) = engine::channel();
+    let engine = prepared.take_over()?;
+    let form = engine.queue_form();
+    let observer = Observer::new(published, shared.marks, form, workers.counts(), options);
+    let (observer_sender, questions) = observer::channel();
+    let engine_thread = spawn("engine", move || Engine::run(engine, &commands))?;
+    spawn("observer", move || observer.run(&questions))?;
+    let desk = Desk { engine: engine_sender.clone(), observer: observer_sender };
+    let socket = Socket::bind(&options.socket)
+        .map_err(|source| Error::Socket { path: options.socket.display().to_string(), source })?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(io("wait for SIGHUP"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(io("wait for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(io("wait for SIGINT"))?;
+    tracing::info!(socket = %options.socket.display(), "ready");
+    watchdog::ready();
+    let gate = shared.gate.clone();
+    let serving = async {
+        tokio::join!(
+            socket.serve(desk),
+            watchdog::feed(gate),
+            follower.follow(engine_sender.clone()),
+            async {
+                while hangup.recv().await.is_some() {
+                    if let Err(reason) = engine_sender.reload_unasked() {
+                        tracing::error!(reason, "SIGHUP");
+                    }
+                }
+            }
+        )
+    };
+    let result = tokio::select! {
+        _ = serving => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        Some(error) = failed.recv() => Err(Error::Failed(error)),
+    };
+    watchdog::stopping();
+    // First the queue expression goes, then the workers answer what is left in the queues.
+    engine_sender.stop();
+    if engine_thread.join().is_err() {
+        tracing::error!("the engine had panicked");
+    }
+    workers.stop();
+    tracing::info!("stopped");
+    result
+}
+
+fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(body)
+        .map_err(|source| Error::Io { attempt: "start a thread", source })
+}

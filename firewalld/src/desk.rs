@@ -1,0 +1,56 @@
+//! Hands each request to the thread that can answer it.
+//!
+//! ```text
+//! apply, reload                      engine     changes the running policy, one after the other
+//! status, rules, sessions, explain   observer   reads; never waits for a reload to finish
+//! ```
+
+use crate::control::{encode, refusal};
+use crate::engine;
+use crate::observer;
+use tokio::sync::oneshot;
+use twinwall_control::{Answer, Request};
+
+/// The way to both threads.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    /// To the thread that owns the running policy.
+    pub engine: engine::Sender,
+    /// To the thread that reads.
+    pub observer: observer::Sender,
+}
+
+/// Where an answer goes to: already encoded, so that a large one is encoded off the event loop.
+pub type Reply = oneshot::Sender<Vec<u8>>;
+
+impl Desk {
+    /// The answer to a request, as bytes.
+    pub async fn answer(&self, request: Request) -> Vec<u8> {
+        let (reply, answer) = oneshot::channel();
+        let accepted = match request {
+            Request::Apply { files } => self.engine.apply(files, reply),
+            Request::Reload => self.engine.reload(reply),
+            Request::Status => self.observer.ask(observer::Question::Status, reply),
+            Request::Rules => self.observer.ask(observer::Question::Rules, reply),
+            Request::Sessions(filter) => {
+                self.observer.ask(observer::Question::Sessions(filter), reply)
+            }
+            Request::Explain(query) => {
+                self.observer.ask(observer::Question::Explain(query), reply)
+            }
+        };
+        match accepted {
+            Ok(()) => answer.await.unwrap_or_else(|_| refusal("twinwalld is stopping".into())),
+            Err(reason) => refusal(reason.into()),
+        }
+    }
+}
+
+/// Answers with a report or a refusal. Somebody who no longer waits gets nothing.
+pub fn respond<T: serde::Serialize>(reply: Reply, result: Result<T, String>) {
+    let answer = match result {
+        Ok(report) => Answer::Ok(report),
+        Err(text) => Answer::Error(text),
+    };
+    drop(reply.send(encode(&answer)));
+}

@@ -1,0 +1,200 @@
+//! The engine: owns the running policy and is the only one that changes the data plane.
+//!
+//! ```text
+//! start    from the stored state and the kernel's table to a running policy
+//! reload   from the running policy to the next one
+//! sweep    sessions under keys that are gone: move or end them
+//! nat      the policy's NAT rules in the data plane's terms
+//! ```
+//!
+//! One thread, owned by [`crate::daemon`], working through one command after the other. It ends on
+//! the command to stop, or when every sender is gone. A command in hand is always finished.
+
+mod nat;
+mod reload;
+mod start;
+mod sweep;
+
+use crate::desk::{Reply, respond};
+use crate::gate::Gate;
+use crate::published::Published;
+use crate::snapshot::{Snapshot, Zones};
+use crate::state::Directory;
+use arc_swap::ArcSwap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+use twinwall_control::{SourceFile, source};
+use twinwall_netlink::dataplane::{Dataplane, Marks, QueueForm, Settings};
+use twinwall_netlink::link::Link;
+use twinwall_policy::interfaces::InterfaceZones;
+use twinwall_policy::keys::KeyAllocator;
+
+pub(crate) use reload::rule_count;
+pub use start::{Error as StartError, Prepared, prepare};
+
+/// Commands that may wait. Each that comes from outside has somebody waiting for its answer.
+const WAITING: usize = 32;
+
+/// How often the engine looks for kept keys whose sessions are gone.
+const TIDY: Duration = Duration::from_secs(60);
+
+enum Command {
+    Apply { files: Vec<SourceFile>, reply: Reply },
+    Reload { reply: Option<Reply> },
+    Links(Vec<Link>),
+    Stop,
+}
+
+/// The way to the engine.
+#[derive(Clone, Debug)]
+pub struct Sender(SyncSender<Command>);
+
+/// The receiving end, for [`Engine::run`].
+#[derive(Debug)]
+pub struct Commands(Receiver<Command>);
+
+/// Both ends.
+#[must_use]
+pub fn channel() -> (Sender, Commands) {
+    let (sender, receiver) = sync_channel(WAITING);
+    (Sender(sender), Commands(receiver))
+}
+
+impl Sender {
+    /// Asks for a policy to be loaded.
+    ///
+    /// # Errors
+    /// When too many commands wait, or the engine has ended.
+    pub fn apply(&self, files: Vec<SourceFile>, reply: Reply) -> Result<(), &'static str> {
+        self.send(Command::Apply { files, reply })
+    }
+
+    /// Asks for the daemon's own policy files to be loaded.
+    ///
+    /// # Errors
+    /// When too many commands wait, or the engine has ended.
+    pub fn reload(&self, reply: Reply) -> Result<(), &'static str> {
+        self.send(Command::Reload { reply: Some(reply) })
+    }
+
+    /// The same without somebody who waits for the answer.
+    ///
+    /// # Errors
+    /// When too many commands wait, or the engine has ended.
+    pub fn reload_unasked(&self) -> Result<(), &'static str> {
+        self.send(Command::Reload { reply: None })
+    }
+
+    /// Tells which interfaces there are now.
+    ///
+    /// # Errors
+    /// When too many commands wait, or the engine has ended.
+    pub fn links(&self, links: Vec<Link>) -> Result<(), &'static str> {
+        self.send(Command::Links(links))
+    }
+
+    /// Ends the engine after the commands that wait. Waits for room.
+    pub fn stop(&self) {
+        // The engine has ended already when this fails.
+        drop(self.0.send(Command::Stop));
+    }
+
+    fn send(&self, command: Command) -> Result<(), &'static str> {
+        self.0.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => "twinwalld is busy: too many requests wait",
+            TrySendError::Disconnected(_) => "twinwalld is stopping",
+        })
+    }
+}
+
+/// The engine's state.
+#[derive(Debug)]
+pub struct Engine {
+    dataplane: Dataplane,
+    allocator: KeyAllocator,
+    directory: Directory,
+    gate: Arc<Gate<Snapshot>>,
+    published: Arc<ArcSwap<Published>>,
+    links: Vec<Link>,
+    settings: Settings,
+    files: Vec<SourceFile>,
+    own_files: Vec<SourceFile>,
+    own_path: PathBuf,
+}
+
+impl Engine {
+    /// Works until it is told to stop; then takes the queue out of the table, so that
+    /// `queue_failure` decides about new sessions from then on.
+    pub fn run(mut self, commands: &Commands) {
+        loop {
+            match commands.0.recv_timeout(TIDY) {
+                Ok(Command::Apply { files, reply }) => respond(reply, self.apply(files)),
+                Ok(Command::Reload { reply }) => self.reload_own(reply),
+                Ok(Command::Links(links)) => self.set_links(links),
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => self.forget_unused(),
+                Ok(Command::Stop) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        if let Err(error) = self.dataplane.leave(self.settings.open_on_failure) {
+            tracing::error!(%error, "cannot take the queue out of the table");
+        }
+    }
+
+    /// How packets get to the workers.
+    #[must_use]
+    pub fn queue_form(&self) -> QueueForm {
+        self.dataplane.queue_form()
+    }
+
+    fn marks(&self) -> Marks {
+        self.dataplane.marks()
+    }
+
+    fn reload_own(&mut self, reply: Option<Reply>) {
+        let result = match source::read(&self.own_path) {
+            Ok(files) => {
+                let result = self.apply(files.clone());
+                if result.is_ok() {
+                    self.own_files = files;
+                    self.keep_state();
+                }
+                result
+            }
+            Err(error) => Err(format!("error: {error}\n{}", self.note())),
+        };
+        match (reply, result) {
+            (Some(reply), result) => respond(reply, result),
+            (None, Err(text)) => tracing::error!("reload failed\n{text}"),
+            (None, Ok(_)) => {}
+        }
+    }
+
+    /// The closing line of a message about a policy that was not loaded.
+    fn note(&self) -> String {
+        format!("policy not loaded; generation {} stays active", self.published.load().generation)
+    }
+
+    fn set_links(&mut self, links: Vec<Link>) {
+        self.links = links;
+        let policy = Arc::clone(&self.published.load().policy);
+        let zones = self.zones_of(policy.installed.rules());
+        self.publish(|published| published.zones = Arc::clone(&zones));
+        if let Err(stuck) = self.gate.replace(Arc::new(Snapshot { policy, zones })) {
+            tracing::warn!(%stuck, "interfaces changed");
+        }
+    }
+
+    fn zones_of(&self, rules: &twinwall_policy::ruleset::RuleSet) -> Arc<Zones> {
+        Arc::new(Zones::new(InterfaceZones::new(&rules.zones), &self.links))
+    }
+
+    /// Shows a change to the readers.
+    fn publish(&self, change: impl FnOnce(&mut Published)) {
+        let mut next = Published::clone(&self.published.load());
+        next.epoch += 1;
+        change(&mut next);
+        self.published.store(Arc::new(next));
+    }
+}

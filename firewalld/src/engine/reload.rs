@@ -1,0 +1,300 @@
+//! From the running policy to the next one, in an order in which no packet is decided or counted
+//! by the old policy once it is over, and none is lost. `docs/architecture.md` has the steps.
+
+use super::{Engine, nat, sweep};
+use crate::published::Published;
+use crate::snapshot::{Policy, Snapshot};
+use crate::state::Running;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+use twinwall_control::SourceFile;
+use twinwall_control::report;
+use twinwall_netlink::dataplane::{Counter, Decision, Settings, Switch};
+use twinwall_policy::SourceText;
+use twinwall_policy::diag::render::{self, Style};
+use twinwall_policy::diff::{self, Installed, Plan, Removed};
+use twinwall_policy::keys::{SessionKey, State as Keys};
+use twinwall_policy::ruleset::{Action, QueueFailure, RuleSet};
+
+/// A plan that can be carried out.
+struct Ready {
+    added: Vec<(SessionKey, Action)>,
+    removed: Vec<Removed>,
+    unchanged: usize,
+    nat_changed: bool,
+    settings: Settings,
+    policy: Arc<Policy>,
+    warnings: Vec<String>,
+}
+
+impl Engine {
+    /// Loads a policy. The error is for the operator; the running policy is untouched then.
+    pub(super) fn apply(&mut self, files: Vec<SourceFile>) -> Result<report::Apply, String> {
+        let began = Instant::now();
+        let before = self.published.load_full();
+        let ready = self.get_ready(&files, &before.policy.installed)?;
+        let old_settings = self.settings.clone();
+        self.switch_to(&before, &ready).map_err(|reason| {
+            self.settings = old_settings;
+            format!("error: {reason}\n{}", self.note())
+        })?;
+        let effective = began.elapsed();
+        self.files = files;
+        let sessions = self.sweep(&before.policy.installed, &ready);
+        if !ready.removed.is_empty()
+            && let Err(error) = self.dataplane.clear_rekey()
+        {
+            tracing::warn!(%error, "the old policy's successors stay until the next reload");
+        }
+        self.publish(|_| {});
+        self.keep_state();
+        let rules = ready.policy.installed.rules();
+        let report = report::Apply {
+            generation: self.published.load().generation,
+            policy: rules.name.to_string(),
+            rules: rule_count(rules),
+            keys: report::KeyCounts {
+                unchanged: ready.unchanged,
+                added: ready.added.len(),
+                removed: ready.removed.len(),
+                kept: ready.policy.installed.table().kept().count(),
+            },
+            sessions,
+            effective_ms: millis(effective),
+            total_ms: millis(began.elapsed()),
+            warnings: ready.warnings,
+        };
+        tracing::info!(
+            generation = report.generation,
+            policy = report.policy,
+            rules = report.rules,
+            remarked = report.sessions.remarked,
+            ended = report.sessions.ended,
+            effective_ms = report.effective_ms,
+            total_ms = report.total_ms,
+            "policy loaded"
+        );
+        Ok(report)
+    }
+
+    /// Everything that can fail without the kernel: step 1.
+    fn get_ready(&mut self, files: &[SourceFile], old: &Arc<Installed>) -> Result<Ready, String> {
+        let note = self.note();
+        let (rules, warnings) = compile(files, &note)?;
+        let refused = |reason: String| format!("error: {reason}\n{note}");
+        let settings = settings_for(&self.settings, &rules).map_err(&refused)?;
+        let plan = diff::plan(Some(old), rules, &mut self.allocator)
+            .map_err(|error| refused(error.to_string()))?;
+        let Plan { next, added, removed, unchanged, nat_changed, .. } = plan;
+        let policy = Arc::new(Policy::new(Arc::new(next), Some(Arc::clone(old))));
+        Ok(Ready { added, removed, unchanged, nat_changed, settings, policy, warnings })
+    }
+
+    /// Steps 2 to 5: when this returns without an error, the new policy holds.
+    fn switch_to(&mut self, before: &Published, ready: &Ready) -> Result<(), String> {
+        self.directory.keep_allocator(&self.allocator).map_err(|error| error.to_string())?;
+        let added: Vec<_> =
+            ready.added.iter().map(|(key, action)| (key.mark(), decision(*action))).collect();
+        self.dataplane.add_keys(&added).map_err(|error| {
+            self.take_back(&ready.added);
+            error.to_string()
+        })?;
+        let zones = self.zones_of(ready.policy.installed.rules());
+        let snapshot = Snapshot { policy: Arc::clone(&ready.policy), zones: Arc::clone(&zones) };
+        let undo = |engine: &mut Self, reason: String| {
+            let old =
+                Snapshot { policy: Arc::clone(&before.policy), zones: Arc::clone(&before.zones) };
+            let restored = engine.gate.replace(Arc::new(old));
+            engine.publish(|published| published.moving = false);
+            if restored.is_ok() {
+                engine.take_back(&ready.added);
+            }
+            reason
+        };
+        if let Err(stuck) = self.gate.replace(Arc::new(snapshot)) {
+            return Err(undo(self, stuck.to_string()));
+        }
+        self.publish(|published| published.moving = true);
+        let removed: Vec<u32> = ready.removed.iter().map(|gone| gone.key.mark()).collect();
+        let successors: Vec<(u32, u32)> = ready
+            .removed
+            .iter()
+            .filter_map(|gone| Some((gone.key.mark(), gone.successor?.mark())))
+            .collect();
+        let nat = (ready.settings.nat != self.settings.nat).then_some(ready.settings.nat.as_slice());
+        let open = ready.settings.open_on_failure;
+        let open = (open != self.settings.open_on_failure).then_some(open);
+        let counted = if removed.is_empty() && nat.is_none() && open.is_none() {
+            Vec::new()
+        } else {
+            let switch = Switch {
+                remove: &removed,
+                successors: &successors,
+                nat,
+                open_on_failure: open,
+            };
+            match self.dataplane.switch(&switch) {
+                Ok(counted) => counted,
+                Err(error) => return Err(undo(self, error.to_string())),
+            }
+        };
+        self.settings = ready.settings.clone();
+        let folded = fold(&before.folded, &before.policy.installed, &counted);
+        self.publish(|published| {
+            published.moving = false;
+            published.generation += 1;
+            published.policy = Arc::clone(&ready.policy);
+            published.zones = zones;
+            published.loaded = SystemTime::now();
+            published.folded = Arc::new(folded);
+        });
+        Ok(())
+    }
+
+    /// Removes keys that were added for a policy that didn't come into force.
+    fn take_back(&mut self, added: &[(SessionKey, Action)]) {
+        let keys: Vec<u32> = added.iter().map(|(key, _)| key.mark()).collect();
+        if let Err(error) = self.dataplane.switch(&Switch { remove: &keys, ..Switch::default() }) {
+            tracing::warn!(%error, "keys of the policy that was not loaded stay in the map");
+        }
+    }
+
+    /// Step 6.
+    fn sweep(&mut self, old: &Arc<Installed>, ready: &Ready) -> report::SessionCounts {
+        let swept = sweep::after_reload(self.marks(), old, &ready.policy, &ready.removed, ready.nat_changed);
+        swept.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot sweep conntrack; stale sessions are classified by their next packet");
+            report::SessionCounts::default()
+        })
+    }
+
+    /// Drops kept keys that no session has any more.
+    pub(super) fn forget_unused(&mut self) {
+        let before = self.published.load_full();
+        let kept: Vec<SessionKey> = before.policy.installed.table().kept().collect();
+        if kept.is_empty() {
+            return;
+        }
+        let unused = match sweep::without_sessions(self.marks(), &kept) {
+            Ok(unused) if !unused.is_empty() => unused,
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for sessions of kept keys");
+                return;
+            }
+        };
+        let marks: Vec<u32> = unused.iter().map(|key| key.mark()).collect();
+        self.publish(|published| published.moving = true);
+        let counted = self.dataplane.switch(&Switch { remove: &marks, ..Switch::default() });
+        let counted = match counted {
+            Ok(counted) => counted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot remove kept keys without sessions");
+                self.publish(|published| published.moving = false);
+                return;
+            }
+        };
+        let mut installed = Installed::clone(&before.policy.installed);
+        installed.forget(&unused);
+        let policy = Arc::new(Policy::new(Arc::new(installed), None));
+        let folded = fold(&before.folded, &before.policy.installed, &counted);
+        let snapshot = Snapshot { policy: Arc::clone(&policy), zones: Arc::clone(&before.zones) };
+        if let Err(stuck) = self.gate.replace(Arc::new(snapshot)) {
+            tracing::warn!(%stuck, "forgetting kept keys");
+        }
+        self.publish(|published| {
+            published.moving = false;
+            published.policy = policy;
+            published.folded = Arc::new(folded);
+        });
+        self.keep_state();
+    }
+
+    /// Writes down what a daemon after this one has to know.
+    pub(super) fn keep_state(&self) {
+        let published = self.published.load();
+        let running = Running {
+            generation: published.generation,
+            loaded: published.loaded,
+            files: self.files.clone(),
+            own_files: self.own_files.clone(),
+            keys: Keys {
+                table: published.policy.installed.table().clone(),
+                allocator: self.allocator,
+            },
+            since: published.since,
+            folded: published
+                .folded
+                .iter()
+                .map(|(rule, counter)| (rule.to_string(), (counter.packets, counter.bytes)))
+                .collect(),
+        };
+        if let Err(error) = self.directory.keep_running(&running) {
+            tracing::error!(%error, "the running policy is not stored; a restart will reclassify its sessions");
+        }
+    }
+}
+
+/// Parses and compiles policy files; on an error the message for the operator.
+pub(super) fn compile(files: &[SourceFile], note: &str) -> Result<(RuleSet, Vec<String>), String> {
+    let sources: Vec<SourceText> = files
+        .iter()
+        .map(|file| SourceText { path: file.path.clone(), text: file.text.clone() })
+        .collect();
+    match twinwall_policy::load(&sources) {
+        Ok(loaded) => {
+            let text = |warning| render::text(std::slice::from_ref(warning), Style::default());
+            let warnings = loaded.warnings.iter().map(text).collect();
+            Ok((loaded.rules, warnings))
+        }
+        Err(failure) => {
+            Err(failure.text(Style { closing: Some(note), ..Style::default() }))
+        }
+    }
+}
+
+/// The table's settings for a policy.
+pub(super) fn settings_for(base: &Settings, rules: &RuleSet) -> Result<Settings, String> {
+    Ok(Settings {
+        first_queue: base.first_queue,
+        queues: base.queues,
+        open_on_failure: rules.queue_failure == QueueFailure::Open,
+        nat: nat::rules(rules).map_err(|error| error.to_string())?,
+    })
+}
+
+/// What the data plane is told about an action.
+pub(super) const fn decision(action: Action) -> Decision {
+    match action {
+        Action::Accept => Decision::Accept,
+        Action::Drop => Decision::Drop,
+        Action::Reject => Decision::Reject,
+    }
+}
+
+/// Adds the last counts of keys to the totals of their rules.
+fn fold(
+    totals: &HashMap<Arc<str>, Counter>,
+    old: &Installed,
+    counted: &[(u32, Counter)],
+) -> HashMap<Arc<str>, Counter> {
+    let mut totals = totals.clone();
+    for (mark, counter) in counted.iter().filter(|(_, counter)| *counter != Counter::default()) {
+        let info = SessionKey::from_mark(*mark).and_then(|key| old.table().info(key));
+        if let Some(info) = info {
+            *totals.entry(info.rule).or_default() += *counter;
+        }
+    }
+    totals
+}
+
+/// Rules without the built-in ones.
+pub(crate) fn rule_count(rules: &RuleSet) -> usize {
+    const BUILT_IN: usize = 2;
+    rules.rules.len().saturating_sub(BUILT_IN)
+}
+
+fn millis(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

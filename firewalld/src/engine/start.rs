@@ -1,0 +1,256 @@
+//! From the stored state and the kernel's table to a running policy.
+//!
+//! A start is a reload from the state that the daemon before left: its policy is put in force
+//! first, with its keys, so that every session that carries one goes on. Then the policy of now is
+//! loaded like any other.
+
+use super::reload::{compile, decision, settings_for};
+use super::{Engine, sweep};
+use crate::gate::Gate;
+use crate::options::Options;
+use crate::published::Published;
+use crate::snapshot::{Policy, Snapshot, Zones};
+use crate::state::{self, Directory, Running};
+use std::collections::{HashMap, HashSet};
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::time::SystemTime;
+use twinwall_control::{SourceFile, source};
+use twinwall_netlink::dataplane::{self, Counter, Dataplane, Decision, Present, Settings, Switch};
+use twinwall_netlink::link::Link;
+use twinwall_netlink::socket;
+use twinwall_policy::diff::{self, Installed};
+use twinwall_policy::interfaces::InterfaceZones;
+use twinwall_policy::keys::KeyAllocator;
+
+/// Why the daemon can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no policy to run.
+    #[error("{0}")]
+    Policy(String),
+    /// The data plane can't be had.
+    #[error("cannot set up the data plane: {0}")]
+    Dataplane(#[from] dataplane::Error),
+    /// Conntrack can't be read.
+    #[error("cannot read conntrack: {0}")]
+    Conntrack(#[from] socket::Error),
+    /// The state can't be kept.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// The owned bits can't be used.
+    #[error(transparent)]
+    Marks(#[from] dataplane::marks::Error),
+}
+
+/// A daemon that can take over the data plane as soon as its workers answer.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What the workers read.
+    pub gate: Arc<Gate<Snapshot>>,
+    /// What the observer reads.
+    pub published: Arc<ArcSwap<Published>>,
+    engine: Engine,
+    present: Option<Vec<Present>>,
+    target: Vec<SourceFile>,
+}
+
+/// The policy that comes into force first, and what is to run in the end.
+struct Choice {
+    installed: Installed,
+    allocator: KeyAllocator,
+    /// The text that `installed` was made of.
+    files: Vec<SourceFile>,
+    own_files: Vec<SourceFile>,
+    target: Vec<SourceFile>,
+    stored: Option<Running>,
+}
+
+/// Reads state, policy and the kernel's table, and changes nothing yet.
+///
+/// # Errors
+/// When there is no policy that could run, or the kernel lacks what is needed.
+pub fn prepare(options: &Options, links: Vec<Link>) -> Result<Prepared, Error> {
+    let marks = options.marks()?;
+    let directory = Directory::open(&options.state_dir)?;
+    let mut dataplane = Dataplane::open(marks)?;
+    let choice = choose(options, &directory, marks.key_mask())?;
+    let present = dataplane.existing()?;
+    let rules = choice.installed.rules();
+    let base = Settings {
+        first_queue: options.first_queue,
+        queues: options.worker_count(),
+        open_on_failure: false,
+        nat: Vec::new(),
+    };
+    let settings = settings_for(&base, rules).map_err(Error::Policy)?;
+    let zones = Arc::new(Zones::new(InterfaceZones::new(&rules.zones), &links));
+    let policy = Arc::new(Policy::new(Arc::new(choice.installed), None));
+    let now = SystemTime::now();
+    let generation = choice.stored.as_ref().map_or(1, |stored| stored.generation);
+    let loaded = choice.stored.as_ref().map_or(now, |stored| stored.loaded);
+    // Without the table that they counted in, the stored counters are only a part.
+    let counting = choice.stored.filter(|_| present.is_some());
+    let folded: HashMap<Arc<str>, Counter> = counting
+        .iter()
+        .flat_map(Running::folded)
+        .map(|(rule, counter)| (Arc::from(rule), counter))
+        .collect();
+    let published = Published {
+        epoch: 0,
+        moving: false,
+        generation,
+        policy: Arc::clone(&policy),
+        zones: Arc::clone(&zones),
+        loaded,
+        since: counting.as_ref().map_or(now, |stored| stored.since),
+        folded: Arc::new(folded),
+    };
+    let published = Arc::new(ArcSwap::from_pointee(published));
+    let workers = usize::from(options.worker_count());
+    let gate = Arc::new(Gate::new(Snapshot { policy, zones }, workers));
+    let engine = Engine {
+        dataplane,
+        allocator: choice.allocator,
+        directory,
+        gate: Arc::clone(&gate),
+        published: Arc::clone(&published),
+        links,
+        settings,
+        files: choice.files,
+        own_files: choice.own_files,
+        own_path: options.policy.clone(),
+    };
+    Ok(Prepared { gate, published, engine, present, target: choice.target })
+}
+
+impl Prepared {
+    /// Puts the first policy in force and then, if that is another, the policy of now. The workers
+    /// have to run already.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn take_over(self) -> Result<Engine, Error> {
+        let Self { mut engine, present, target, published, .. } = self;
+        let installed = Arc::clone(&published.load().policy.installed);
+        let wanted: Vec<(u32, Decision)> = installed
+            .table()
+            .iter()
+            .map(|(key, info)| (key.mark(), decision(info.action)))
+            .collect();
+        match present {
+            Some(present) => engine.adopt(&wanted, &present)?,
+            None => {
+                // Before the first packet can meet a key: a mark that somebody else left in our
+                // bits must not pass for one.
+                let cleared = sweep::clear_unknown(engine.marks(), &installed)?;
+                if cleared > 0 {
+                    tracing::info!(sessions = cleared, "cleared marks of unknown origin");
+                }
+                let settings = engine.settings.clone();
+                engine.dataplane.build(&settings, &wanted)?;
+            }
+        }
+        engine.keep_state();
+        if engine.files != target
+            && let Err(text) = engine.apply(target)
+        {
+            tracing::error!("the policy that was running goes on\n{text}");
+        }
+        Ok(engine)
+    }
+}
+
+impl Engine {
+    /// Takes a table over that was there before. Keys in it that the stored state doesn't know are
+    /// removed: their sessions are classified by their next packet.
+    fn adopt(
+        &mut self,
+        wanted: &[(u32, Decision)],
+        present: &[Present],
+    ) -> Result<(), dataplane::Error> {
+        let wanted_set: HashSet<(u32, Decision)> = wanted.iter().copied().collect();
+        let fits = |element: &Present| {
+            element.decision.is_some_and(|decision| wanted_set.contains(&(element.key, decision)))
+        };
+        let good: HashSet<u32> = present.iter().filter(|e| fits(e)).map(|e| e.key).collect();
+        let bad: Vec<u32> = present.iter().filter(|e| !fits(e)).map(|e| e.key).collect();
+        let missing: Vec<_> =
+            wanted.iter().filter(|(key, _)| !good.contains(key)).copied().collect();
+        if !bad.is_empty() {
+            self.dataplane.switch(&Switch { remove: &bad, ..Switch::default() })?;
+        }
+        self.dataplane.add_keys(&missing)?;
+        let settings = self.settings.clone();
+        self.dataplane.adopt(&settings)?;
+        tracing::info!(
+            keys = good.len(),
+            removed = bad.len(),
+            added = missing.len(),
+            "took over the table of the daemon before"
+        );
+        Ok(())
+    }
+}
+
+/// Finds the policy to begin with and the one to run.
+///
+/// The daemon's own files are what runs, unless another policy was applied since they were last
+/// read: then that goes on, until the files are edited or reloaded.
+fn choose(options: &Options, directory: &Directory, mask: u32) -> Result<Choice, Error> {
+    let own = source::read(&options.policy).map_err(|error| error.to_string());
+    let stored = directory.running();
+    let restored = stored.as_ref().and_then(|running| restore(running, mask));
+    let (stored, (installed, allocator)) = match (stored, restored) {
+        (Some(stored), Some(restored)) => (stored, restored),
+        _ => return first(own.map_err(Error::Policy)?, directory, mask),
+    };
+    let allocator = directory.allocator().filter(|next| next.mask() == mask).unwrap_or(allocator);
+    let target = match &own {
+        Ok(own) if *own != stored.own_files => own.clone(),
+        Ok(_) => stored.files.clone(),
+        Err(error) => {
+            tracing::error!("{error}; the policy that was running goes on");
+            stored.files.clone()
+        }
+    };
+    let own_files = own.unwrap_or_else(|_| stored.own_files.clone());
+    let files = stored.files.clone();
+    Ok(Choice { installed, allocator, files, own_files, target, stored: Some(stored) })
+}
+
+/// The stored policy with its keys; `None` when they don't fit together.
+fn restore(running: &Running, mask: u32) -> Option<(Installed, KeyAllocator)> {
+    if running.keys.allocator.mask() != mask {
+        tracing::warn!("the connmark mask has changed: sessions are reclassified");
+        return None;
+    }
+    let (rules, _) = compile(&running.files, "")
+        .inspect_err(|text| tracing::warn!("the stored policy does not compile\n{text}"))
+        .ok()?;
+    let installed = Installed::restore(rules, &running.keys.table)
+        .inspect_err(|error| tracing::warn!(%error, "cannot use the stored keys"))
+        .ok()?;
+    Some((installed, running.keys.allocator))
+}
+
+/// The daemon's own policy, without anything that was before.
+fn first(files: Vec<SourceFile>, directory: &Directory, mask: u32) -> Result<Choice, Error> {
+    let (rules, _) = compile(&files, "twinwalld does not start").map_err(Error::Policy)?;
+    let mut allocator = directory
+        .allocator()
+        .filter(|next| next.mask() == mask)
+        .or_else(|| KeyAllocator::new(mask).ok())
+        .ok_or_else(|| Error::Policy(format!("no session keys in mask {mask:#x}")))?;
+    let plan = diff::plan(None, rules, &mut allocator)
+        .map_err(|error| Error::Policy(format!("error: {error}")))?;
+    directory.keep_allocator(&allocator)?;
+    Ok(Choice {
+        installed: plan.next,
+        allocator,
+        files: files.clone(),
+        own_files: files.clone(),
+        target: files,
+        stored: None,
+    })
+}

@@ -1,0 +1,163 @@
+//! Rule by rule: what the new policy has of the old one, and what can meet what.
+
+use super::{Installed, PlanError};
+use super::zones::ZoneMap;
+use crate::keys::meaning;
+use crate::matching::Match;
+use crate::ruleset::{Rule, RuleIndex, RuleSet};
+use crate::zone::ZoneSet;
+use ahash::RandomState;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+/// The place of no rule.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// The new rules beside the old ones.
+pub(super) struct Comparison<'a> {
+    /// By new rule.
+    pub(super) rules: Vec<Compared>,
+    /// Digests of the new rules.
+    pub(super) meanings: Vec<u128>,
+    /// By old rule: the place of the new rule of its name, or [`NONE`].
+    pub(super) places: Vec<u32>,
+    new: &'a RuleSet,
+    names: HashMap<&'a str, u32, RandomState>,
+}
+
+/// A new rule beside the old one of its name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Compared {
+    /// The place of the old rule of this name, or [`NONE`].
+    pub(super) old: u32,
+    /// Whether both mean the same.
+    pub(super) same: bool,
+    /// Whether the old rule's addresses and services cover what they are now.
+    pub(super) covered: bool,
+    /// The old place of a rule that did not grow, [`NONE`] of one that is new or did. Old rules
+    /// below this place can't have had packets that this rule matches.
+    pub(super) order: u32,
+    /// What it can meet; zones are those of the old policy.
+    pub(super) outline: Outline,
+}
+
+/// A cheap picture of what a rule matches: larger than the rule, quick to compare.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outline {
+    pub(super) from: ZoneSet,
+    pub(super) to: ZoneSet,
+    /// Bit n: a protocol whose number is n modulo 64.
+    protocols: u64,
+    v6: bool,
+    /// From the first to the last IPv4 address; empty ranges meet nothing.
+    src: (u32, u32),
+    dst: (u32, u32),
+}
+
+impl Outline {
+    pub(super) fn new(matches: &Match, from: ZoneSet, to: ZoneSet) -> Self {
+        let protocols = matches.services.iter().fold(0, |all, service| {
+            all | service.protocol.map_or(u64::MAX, |number| 1 << (number % 64))
+        });
+        let nothing = (u32::MAX, 0);
+        Self {
+            from,
+            to,
+            protocols,
+            v6: !matches.src.v6().is_empty() && !matches.dst.v6().is_empty(),
+            src: hull(matches.src.v4()).unwrap_or(nothing),
+            dst: hull(matches.dst.v4()).unwrap_or(nothing),
+        }
+    }
+
+    /// Whether a flow may match both; no is certain.
+    pub(super) fn may_meet(&self, other: &Self) -> bool {
+        let meet = |a: (u32, u32), b: (u32, u32)| a.0.max(b.0) <= a.1.min(b.1);
+        self.protocols & other.protocols != 0
+            && self.from.intersects(other.from)
+            && self.to.intersects(other.to)
+            && ((self.v6 && other.v6) || (meet(self.src, other.src) && meet(self.dst, other.dst)))
+    }
+}
+
+/// From the first to the last number of sorted ranges.
+pub(super) fn hull<T: Copy>(ranges: &[(T, T)]) -> Option<(T, T)> {
+    Some((ranges.first()?.0, ranges.last()?.1))
+}
+
+impl<'a> Comparison<'a> {
+    pub(super) fn new(
+        old: &Installed,
+        new: &'a RuleSet,
+        zones: &ZoneMap,
+    ) -> Result<Self, PlanError> {
+        // Names come from the operator: nobody gains from colliding ones.
+        let hasher = RandomState::with_seeds(1, 2, 3, 4);
+        let mut names = HashMap::with_capacity_and_hasher(new.rules.len(), hasher);
+        for (place, rule) in (0u32..).zip(&new.rules) {
+            match names.entry(rule.name.as_ref()) {
+                Entry::Vacant(entry) => entry.insert(place),
+                Entry::Occupied(_) => {
+                    return Err(PlanError::DuplicateRule(Arc::clone(&rule.name)));
+                }
+            };
+        }
+        let place = |rule: &Rule| names.get(rule.name.as_ref()).copied().unwrap_or(NONE);
+        let places: Vec<u32> = old.rules().rules.iter().map(place).collect();
+        let mut olds = vec![NONE; new.rules.len()];
+        for (old, place) in (0u32..).zip(&places) {
+            if let Some(entry) = usize::try_from(*place).ok().and_then(|place| olds.get_mut(place)) {
+                *entry = old;
+            }
+        }
+        let mut meanings = Vec::with_capacity(new.rules.len());
+        let mut rules = Vec::with_capacity(new.rules.len());
+        for (rule, place) in new.rules.iter().zip(olds) {
+            let (compared, meaning) = compare(old, rule, place, zones);
+            rules.push(compared);
+            meanings.push(meaning);
+        }
+        Ok(Self { rules, meanings, places, new, names })
+    }
+
+    /// The new rule of this name.
+    pub(super) fn named(&self, name: &str) -> Option<&'a Rule> {
+        self.names.get(name).and_then(|place| rule_at(self.new, *place))
+    }
+
+    /// The new rule of the name that the old rule at this place has.
+    pub(super) fn renewed(&self, old: u32) -> Option<&'a Rule> {
+        let place = *self.places.get(usize::try_from(old).ok()?)?;
+        rule_at(self.new, place)
+    }
+
+    /// The new rule at this place.
+    pub(super) fn get(&self, place: u32) -> Option<&Compared> {
+        self.rules.get(usize::try_from(place).ok()?)
+    }
+}
+
+/// One new rule and its digest, beside the old rule at this place.
+fn compare(old: &Installed, rule: &Rule, place: u32, zones: &ZoneMap) -> (Compared, u128) {
+    let from = zones.preimage(rule.matches.from);
+    let to = zones.preimage(rule.matches.to);
+    let outline = Outline::new(&rule.matches, from, to);
+    let fresh = Compared { old: NONE, same: false, covered: false, order: NONE, outline };
+    let before = rule_at(old.rules(), place).zip(old.table().meaning_of(RuleIndex(place)));
+    let Some((before, before_meaning)) = before else { return (fresh, meaning(rule)) };
+    let equal = before.action == rule.action
+        && before.matches.services == rule.matches.services
+        && before.matches.src == rule.matches.src
+        && before.matches.dst == rule.matches.dst;
+    let meaning = if equal { before_meaning } else { meaning(rule) };
+    let same = meaning == before_meaning;
+    let covered = equal || before.matches.packets_cover(&rule.matches);
+    let zones_covered = before.matches.from.covers(from) && before.matches.to.covers(to);
+    let order = if covered && zones_covered { place } else { NONE };
+    (Compared { old: place, same, covered, order, outline }, meaning)
+}
+
+fn rule_at(rules: &RuleSet, place: u32) -> Option<&Rule> {
+    rules.rules.get(usize::try_from(place).ok()?)
+}

@@ -1,0 +1,91 @@
+//! Mappings with a fixed set of keys.
+
+use crate::diag::{Fault, Faults, codes, suggest};
+use crate::source::Span;
+use crate::yaml::Node;
+
+/// The keys that a kind of mapping can have.
+#[derive(Debug)]
+pub(crate) struct Keys<const N: usize> {
+    /// What has these keys, with its article: `a rule`.
+    pub(crate) of: &'static str,
+    /// The keys.
+    pub(crate) known: [&'static str; N],
+    /// Keys of the policy language that are not built yet.
+    pub(crate) later: &'static [&'static str],
+}
+
+/// A mapping, its values in the order of its [`Keys`].
+pub(super) struct Record<'t, const N: usize> {
+    /// The first character, to point at for what is missing.
+    pub(super) start: Span,
+    /// Key and value of each key that is there.
+    pub(super) values: [Option<(&'t Node<'t>, &'t Node<'t>)>; N],
+}
+
+impl<'t, const N: usize> Record<'t, N> {
+    /// Reads a mapping; `None` when the node is something else.
+    pub(super) fn read(
+        node: &'t Node<'t>,
+        keys: &Keys<N>,
+        faults: &mut Faults,
+    ) -> Option<Self> {
+        let Some(entries) = node.map() else {
+            let expected = format!("{} has to be a mapping", keys.of);
+            faults.push(wrong_kind(node, &expected));
+            return None;
+        };
+        let mut values = [None; N];
+        for (key, value) in entries {
+            let text = key.text().unwrap_or("");
+            match keys.known.iter().position(|known| *known == text) {
+                Some(index) => {
+                    let Some(slot) = values.get_mut(index) else { continue };
+                    match slot {
+                        None => *slot = Some((key, value)),
+                        Some((first, _)) => faults.push(duplicate(text, key.span, first)),
+                    }
+                }
+                None => faults.push(unknown(keys, text, key.span)),
+            }
+        }
+        let start = Span::new(node.span.start, node.span.start.saturating_add(1));
+        Some(Self { start, values })
+    }
+}
+
+fn duplicate(key: &str, span: Span, first: &Node<'_>) -> Fault {
+    Fault::error(codes::DUPLICATE_KEY, format!("key `{key}` is given twice"))
+        .at(span, "again here")
+        .at(first.span, "first here")
+}
+
+fn unknown<const N: usize>(keys: &Keys<N>, key: &str, span: Span) -> Fault {
+    let of = keys.of;
+    if keys.later.contains(&key) {
+        let fault = Fault::error(codes::NOT_SUPPORTED, format!("`{key}` is not supported yet"));
+        return fault.at(span, format!("a key of {of} that this version can't carry out"));
+    }
+    let fault = Fault::error(codes::UNKNOWN_KEY, format!("unknown key `{key}`"));
+    let fault = fault.at(span, format!("not a key of {of}"));
+    match suggest::nearest(key, keys.known) {
+        Some(near) => fault.did_you_mean(near, None),
+        None => fault.help(format!("the keys of {of}: {}", keys.known.join(", "))),
+    }
+}
+
+/// The fault of a value that is of another kind than expected.
+pub(super) fn wrong_kind(node: &Node<'_>, expected: &str) -> Fault {
+    // A collection may be long and go over many lines: its first character is enough.
+    let span = match node.text() {
+        Some(_) => node.span,
+        None => Span::new(node.span.start, node.span.start.saturating_add(1)),
+    };
+    let fault = Fault::error(codes::WRONG_KIND, expected);
+    fault.at(span, format!("here is {}", node.kind()))
+}
+
+/// The fault of a key that is not there.
+pub(super) fn missing(of: &str, key: &str, start: Span) -> Fault {
+    Fault::error(codes::MISSING_KEY, format!("`{key}` is missing")).at(start, format!("in {of}"))
+}

@@ -1,0 +1,72 @@
+//! `traffic`: makes traffic and counts it exactly.
+//!
+//! Options in, one JSON object on standard output out. Exit code 0 when there is a report, whatever
+//! it says; 1 when the tool could not work. Not here: the tools (the library's `traffic`).
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use twinwall_testbed::Error;
+use twinwall_testbed::traffic::{
+    ftp_get, ftp_serve, socket, tcp_connect, tcp_serve, udp_push, udp_receive, udp_send,
+};
+
+/// Makes traffic and counts it exactly. Prints one JSON object; servers say `ready` on standard
+/// error. Times are readings of the monotonic clock in nanoseconds.
+#[derive(Debug, Parser)]
+#[command(name = "traffic", version)]
+struct Arguments {
+    #[command(subcommand)]
+    tool: Tool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Tool {
+    /// Send numbered datagrams at a steady rate
+    UdpSend(udp_send::Options),
+    /// Receive numbered datagrams: lost, duplicated, reordered, gaps
+    UdpRecv(udp_receive::Options),
+    /// Send datagrams back
+    UdpEcho(udp_receive::EchoOptions),
+    /// Go on sending to whoever sent one datagram
+    UdpPush(udp_push::Options),
+    /// Send datagrams back to back
+    Burst(udp_send::BurstOptions),
+    /// Accept connections: echo, sink or source
+    TcpServe(tcp_serve::Options),
+    /// Open connections and transfer
+    TcpConnect(tcp_connect::Options),
+    /// Serve files by FTP
+    FtpServe(ftp_serve::Options),
+    /// Fetch a file by FTP
+    FtpGet(ftp_get::Options),
+}
+
+fn main() -> ExitCode {
+    socket::allow_many();
+    let done = match Arguments::parse().tool {
+        Tool::UdpSend(options) => print(udp_send::run(&options)),
+        Tool::UdpRecv(options) => print(udp_receive::run(&options)),
+        Tool::UdpEcho(options) => print(udp_receive::echo(&options)),
+        Tool::UdpPush(options) => print(udp_push::run(&options)),
+        Tool::Burst(options) => print(udp_send::burst(&options)),
+        Tool::TcpServe(options) => print(tcp_serve::run(&options)),
+        Tool::TcpConnect(options) => print(tcp_connect::run(&options)),
+        Tool::FtpServe(options) => print(ftp_serve::run(&options)),
+        Tool::FtpGet(options) => print(ftp_get::run(&options)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("traffic: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print<T: Serialize>(report: Result<T, Error>) -> Result<(), String> {
+    let report = report.map_err(|error| error.to_string())?;
+    let text = serde_json::to_string(&report).map_err(|error| error.to_string())?;
+    writeln!(io::stdout(), "{text}").map_err(|error| error.to_string())
+}
