@@ -1,9 +1,13 @@
-//! Reading policy files, for both ends: one file, or a directory whose `*.yaml` files add up in the order of
-//! their names. A file `policy.yaml` takes `policy.d/*.yaml` beside it along.
+//! Reads policy files, for both ends: one file, or a directory whose `*.yaml` files add up in the
+//! order of their names. A file `policy.yaml` takes `policy.d/*.yaml` beside it along.
+//!
+//! Goes in: a path. Comes out: texts, or the first file that can't be read. Not here: what the
+//! texts say.
 
-use std::io;
-use std::path::{Path, PathBuf};
 use crate::SourceFile;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 /// The longest policy file in bytes.
 const MAX_FILE: u64 = 64 << 20;
@@ -57,10 +61,54 @@ fn yaml_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn read_one(path: &Path) -> io::Result<SourceFile> {
-    let length = std::fs::metadata(path)?.len();
-    if length > MAX_FILE {
+    let mut text = String::new();
+    // Not by the length in the metadata: a pipe has none, and a file may grow.
+    let read = File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    if read as u64 > MAX_FILE {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than 64 MiB"));
     }
-    let text = std::fs::read_to_string(path)?;
     Ok(SourceFile { path: path.display().to_string(), text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{create_dir, write};
+
+    fn names(files: &[SourceFile]) -> Vec<&str> {
+        files.iter().map(|file| file.path.rsplit('/').next().unwrap()).collect()
+    }
+
+    #[test]
+    fn file_takes_its_directory_along_in_the_order_of_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        create_dir(at("policy.d")).unwrap();
+        for name in ["policy.yaml", "other.yaml", "policy.d/b.yaml", "policy.d/a.yaml"] {
+            write(at(name), name).unwrap();
+        }
+        write(at("policy.d/notes.txt"), "").unwrap();
+        assert_eq!(names(&read(&at("policy.yaml")).unwrap()), ["policy.yaml", "a.yaml", "b.yaml"]);
+        assert_eq!(names(&read(&at("other.yaml")).unwrap()), ["other.yaml"]);
+        assert_eq!(names(&read(&at("policy.d")).unwrap()), ["a.yaml", "b.yaml"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_the_cause() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("policy.yaml");
+        let error = read(&missing).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read /") && error.contains("policy.yaml: No such file"));
+        let error = read(directory.path()).unwrap_err().to_string();
+        assert!(error.ends_with("no *.yaml file in it"), "{error}");
+        write(&missing, [0xff]).unwrap();
+        let error = read(&missing).unwrap_err().to_string();
+        assert!(error.contains("UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn endless_file_is_refused() {
+        let error = read(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert_eq!(error, "cannot read /dev/zero: longer than 64 MiB");
+    }
 }

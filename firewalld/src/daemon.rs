@@ -4,8 +4,9 @@
 //! thread queue-N    one for each queue: packets up, verdicts down
 //! thread engine     owns the running policy; the only one that changes the data plane
 //! thread observer   answers questions, samples counters
+//! thread links      follows the interfaces
 //! thread journal    writes the session log
-//! event loop        control socket, signals, interfaces, watchdog
+//! event loop        control socket, signals, watchdog
 //! ```
 
 use crate::control::Socket;
@@ -105,12 +106,14 @@ async fn serve(
     let Parts { prepared, workers, shared } = parts;
     let published = prepared.published.clone();
     let (engine_sender, commands) = engine::channel();
-    let engine = prepared.take_over()?;
+    let engine = prepared.take_over(workers.counts())?;
     let form = engine.queue_form();
     let observer = Observer::new(published, shared.marks, form, workers.counts(), options);
     let (observer_sender, questions) = observer::channel();
     let engine_thread = spawn("engine", move || Engine::run(engine, &commands))?;
     spawn("observer", move || observer.run(&questions))?;
+    let news = engine_sender.clone();
+    spawn("links", move || follower.run(&news))?;
     let desk = Desk { engine: engine_sender.clone(), observer: observer_sender };
     let socket = Socket::bind(&options.socket)
         .map_err(|source| Error::Socket { path: options.socket.display().to_string(), source })?;
@@ -121,18 +124,13 @@ async fn serve(
     watchdog::ready();
     let gate = shared.gate.clone();
     let serving = async {
-        tokio::join!(
-            socket.serve(desk),
-            watchdog::feed(gate),
-            follower.follow(engine_sender.clone()),
-            async {
-                while hangup.recv().await.is_some() {
-                    if let Err(reason) = engine_sender.reload_unasked() {
-                        tracing::error!(reason, "SIGHUP");
-                    }
+        tokio::join!(socket.serve(desk), watchdog::feed(gate), async {
+            while hangup.recv().await.is_some() {
+                if let Err(reason) = engine_sender.reload_unasked() {
+                    tracing::error!(%reason, "SIGHUP");
                 }
             }
-        )
+        })
     };
     let result = tokio::select! {
         _ = serving => Ok(()),
@@ -151,7 +149,10 @@ async fn serve(
     result
 }
 
-fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+fn spawn(
+    name: &'static str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
     std::thread::Builder::new()
         .name(name.into())
         .spawn(body)

@@ -7,7 +7,7 @@
 
 use crate::control::{encode, refusal};
 use crate::engine;
-use crate::observer;
+use crate::observer::{self, Question};
 use tokio::sync::oneshot;
 use twinwall_control::{Answer, Request};
 
@@ -30,18 +30,16 @@ impl Desk {
         let accepted = match request {
             Request::Apply { files } => self.engine.apply(files, reply),
             Request::Reload => self.engine.reload(reply),
-            Request::Status => self.observer.ask(observer::Question::Status, reply),
-            Request::Rules => self.observer.ask(observer::Question::Rules, reply),
+            Request::Status => self.observer.ask(Question::Status, reply),
+            Request::Rules => self.observer.ask(Question::Rules, reply),
             Request::Sessions(filter) => {
-                self.observer.ask(observer::Question::Sessions(filter), reply)
+                self.observer.ask(Question::Sessions(filter), reply)
             }
-            Request::Explain(query) => {
-                self.observer.ask(observer::Question::Explain(query), reply)
-            }
+            Request::Explain(query) => self.observer.ask(Question::Explain(query), reply),
         };
         match accepted {
             Ok(()) => answer.await.unwrap_or_else(|_| refusal("twinwalld is stopping".into())),
-            Err(reason) => refusal(reason.into()),
+            Err(reason) => refusal(reason.to_string()),
         }
     }
 }

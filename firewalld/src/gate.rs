@@ -48,11 +48,6 @@ impl<T> Gate<T> {
         }
     }
 
-    /// The current snapshot, for those who don't send verdicts.
-    pub fn peek(&self) -> Arc<T> {
-        self.current.load_full()
-    }
-
     /// Runs one batch of a worker with the current snapshot. `worker` is below the number that the
     /// gate was made for; others are not waited for.
     pub fn with<R>(&self, worker: usize, batch: impl FnOnce(&T) -> R) -> R {

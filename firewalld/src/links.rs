@@ -1,31 +1,23 @@
 //! Follows the interfaces: which are there, and what they are called.
 //!
-//! One task, owned by the event loop. It holds a socket and a list that can be had again, so it
-//! can be cancelled anywhere.
+//! One thread, owned by [`crate::daemon`]. It ends when the engine has ended; it holds a socket and
+//! a list that can be had again.
 
 use crate::engine;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use twinwall_netlink::link::{self, Link};
+use twinwall_netlink::link::{self, Link, Watcher};
 use twinwall_netlink::socket::Error;
 
+/// How long to wait for news before looking whether the engine still runs.
+const WAIT: Duration = Duration::from_secs(1);
 /// How long to wait before an engine that was busy is told again.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// Hears of changes.
+#[derive(Debug)]
 pub struct Follower {
-    watcher: link::Watcher,
-}
-
-struct Readable(RawFd);
-
-impl AsRawFd for Readable {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
+    watcher: Watcher,
 }
 
 impl Follower {
@@ -34,7 +26,7 @@ impl Follower {
     /// # Errors
     /// When no netlink socket can be had.
     pub fn open() -> io::Result<Self> {
-        Ok(Self { watcher: link::Watcher::open()? })
+        Ok(Self { watcher: Watcher::open()? })
     }
 
     /// The interfaces that are there now. Changes after this are not missed.
@@ -45,20 +37,27 @@ impl Follower {
         link::list()
     }
 
-    /// Tells the engine of every change. Runs until it is cancelled.
-    pub async fn follow(mut self, engine: engine::Sender) {
-        // The watcher owns the descriptor and lives as long as this function.
-        let readable = Readable(self.watcher.as_raw_fd());
-        let Ok(readable) = AsyncFd::with_interest(readable, Interest::READABLE) else {
-            tracing::error!("cannot wait for news of the interfaces");
-            return std::future::pending().await;
-        };
+    /// Tells the engine of every change, until it has ended.
+    pub fn run(mut self, engine: &engine::Sender) {
+        let mut news = false;
         loop {
-            let Ok(mut ready) = readable.readable().await else { return };
-            let news = self.drain();
-            ready.clear_ready();
+            match self.watcher.wait(if news { AGAIN } else { WAIT }) {
+                Ok(true) => news |= self.drain(),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%error, "cannot wait for news of the interfaces");
+                    std::thread::sleep(WAIT);
+                }
+            }
             if news {
-                tell(&engine).await;
+                match link::list().map(|links| engine.links(links)) {
+                    Ok(Ok(())) => news = false,
+                    Ok(Err(engine::Unavailable::Busy)) => {}
+                    Ok(Err(engine::Unavailable::Stopping)) => return,
+                    Err(error) => tracing::warn!(%error, "cannot list the interfaces"),
+                }
+            } else if engine.has_ended() {
+                return;
             }
         }
     }
@@ -77,18 +76,5 @@ impl Follower {
                 }
             }
         }
-    }
-}
-
-async fn tell(engine: &engine::Sender) {
-    let links = match link::list() {
-        Ok(links) => links,
-        Err(error) => {
-            tracing::warn!(%error, "cannot list the interfaces");
-            return;
-        }
-    };
-    while engine.links(links.clone()).is_err_and(|reason| reason.contains("busy")) {
-        tokio::time::sleep(AGAIN).await;
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::snapshot::Zones;
 use twinwall_netlink::dataplane::Marks;
-use twinwall_netlink::dataplane::marks::{EXPECTED, RELATED};
+use twinwall_netlink::dataplane::marks::{EXPECTED, RELATED, STALE};
 use twinwall_netlink::nfqueue::Packet;
 use twinwall_netlink::nfqueue::packet::{Fields, parse};
 use twinwall_policy::flow::{Flow, Tuple, protocol};
@@ -25,6 +25,8 @@ pub enum Question {
         reply: bool,
         /// Whether another session made conntrack expect this one.
         expected: bool,
+        /// Whether the session has a key already, which has gone.
+        stale: bool,
     },
     /// An ICMP error: which key does the session have that it is about?
     AboutSession(Flow),
@@ -37,17 +39,19 @@ pub fn read(packet: &Packet<'_>, marks: Marks, zones: &Zones) -> Option<Question
     let flags = packet.mark & marks.key_mask();
     let reply = packet.mark & marks.reply() != 0;
     let ingress = zones.of(packet.indev);
-    let egress =
-        if packet.hook == HOOK_INPUT { ZoneId::SELF } else { zones.of(packet.outdev) };
+    let egress = if packet.hook == HOOK_INPUT { ZoneId::SELF } else { zones.of(packet.outdev) };
     let (from, to) = if reply { (egress, ingress) } else { (ingress, egress) };
     let flow = |tuple| Flow { tuple, from, to };
     Some(match parsed.inner {
         // The packet inside went the other way.
-        Some(inner) if flags & RELATED != 0 => Question::AboutSession(flow(original(inner, !reply))),
+        Some(inner) if flags & RELATED != 0 => {
+            Question::AboutSession(flow(original(inner, !reply)))
+        }
         _ => Question::Session {
             flow: flow(original(parsed.outer, reply)),
             reply,
             expected: flags & EXPECTED != 0,
+            stale: flags & STALE != 0,
         },
     })
 }

@@ -45,13 +45,7 @@ impl Parents {
 fn directions(tuple: &Tuple) -> (KernelTuple, KernelTuple) {
     let Tuple { src, dst, protocol, src_port, dst_port } = *tuple;
     let ports = |src, dst| Layer4::Ports { src, dst };
-    let forth =
-        KernelTuple { src, dst, protocol, layer4: ports(src_port, dst_port), zone: None };
-    let back = KernelTuple {
-        src: dst,
-        dst: src,
-        layer4: ports(dst_port, src_port),
-        ..forth
-    };
+    let forth = KernelTuple { src, dst, protocol, layer4: ports(src_port, dst_port), zone: None };
+    let back = KernelTuple { src: dst, dst: src, layer4: ports(dst_port, src_port), ..forth };
     (forth, back)
 }

@@ -7,10 +7,10 @@ use twinwall_netlink::link::Link;
 use twinwall_netlink::sys;
 use twinwall_policy::classify::{Classifier, TupleHash};
 use twinwall_policy::diff::Installed;
-use twinwall_policy::flow::{Flow, Tuple};
+use twinwall_policy::flow::Flow;
 use twinwall_policy::interfaces::InterfaceZones;
 use twinwall_policy::keys::SessionKey;
-use twinwall_policy::ruleset::{Rule, RuleIndex};
+use twinwall_policy::ruleset::Rule;
 use twinwall_policy::zone::ZoneId;
 
 /// Everything that a verdict is made from.
@@ -31,6 +31,8 @@ pub struct Policy {
     pub classifier: TupleHash,
     /// The policy before, for sessions that the last reload's sweep hasn't come to yet.
     pub previous: Option<Arc<Installed>>,
+    /// Its generation.
+    pub generation: u64,
 }
 
 /// How a flow is decided.
@@ -40,22 +42,28 @@ pub struct Decided<'a> {
     pub key: SessionKey,
     /// The rule.
     pub rule: &'a Rule,
-    /// Its place.
-    pub index: RuleIndex,
 }
 
 impl Policy {
     /// The engine's hash seeds: fixed, so that a policy behaves alike on every start. Addresses
     /// are verified on each hit, and a rule's entries are bounded, so chosen addresses gain
     /// nothing.
-    const SEEDS: [u64; 4] =
-        [0x7477_696e_7761_6c6c, 0x636c_6173_7369_6679, 0x7475_706c_6568_6173, 0x6669_7265_7761_6c6c];
+    const SEEDS: [u64; 4] = [
+        0x7477_696e_7761_6c6c,
+        0x636c_6173_7369_6679,
+        0x7475_706c_6568_6173,
+        0x6669_7265_7761_6c6c,
+    ];
 
     /// Builds the engine of a policy.
     #[must_use]
-    pub fn new(installed: Arc<Installed>, previous: Option<Arc<Installed>>) -> Self {
+    pub fn new(
+        generation: u64,
+        installed: Arc<Installed>,
+        previous: Option<Arc<Installed>>,
+    ) -> Self {
         let classifier = TupleHash::new(installed.rules(), Self::SEEDS);
-        Self { installed, classifier, previous }
+        Self { installed, classifier, previous, generation }
     }
 
     /// Decides a flow. A compiled policy decides every one; `None` stands for a zone that the
@@ -65,7 +73,7 @@ impl Policy {
         let index = self.classifier.classify(flow)?;
         let rule = self.installed.rules().rules.get(index.0 as usize)?;
         let key = self.installed.key(index, flow.from, flow.to)?;
-        Some(Decided { key, rule, index })
+        Some(Decided { key, rule })
     }
 
     /// The zones that a key of this policy or the one before stands for.
@@ -75,12 +83,6 @@ impl Policy {
         let info = self.installed.table().info(key).or_else(previous)?;
         let zone = |name: &str| self.installed.zone_of(name).unwrap_or(ZoneId::OUTSIDE);
         Some((zone(&info.from), zone(&info.to)))
-    }
-
-    /// Decides a tuple between zones.
-    #[must_use]
-    pub fn decide_tuple(&self, tuple: Tuple, zones: (ZoneId, ZoneId)) -> Option<Decided<'_>> {
-        self.decide(&Flow { tuple, from: zones.0, to: zones.1 })
     }
 }
 

@@ -9,9 +9,9 @@
 //! are not flushed to the disk: what they describe, sessions in the kernel, doesn't outlive a
 //! power failure either. A file that can't be read counts as absent, with a warning.
 
-use std::collections::HashMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -45,8 +45,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// The folded counters of a rule.
-    #[must_use]
+    /// The folded counters, rule by rule.
     pub fn folded(&self) -> impl Iterator<Item = (&str, Counter)> {
         self.folded.iter().map(|(rule, (packets, bytes))| {
             (rule.as_str(), Counter { packets: *packets, bytes: *bytes })

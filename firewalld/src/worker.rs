@@ -7,6 +7,7 @@
 
 use crate::gate::Gate;
 use crate::journal::{Journal, Line};
+use crate::moved::{Moved, Tally};
 use crate::packet::{self, Question};
 use crate::parent::Parents;
 use crate::snapshot::Snapshot;
@@ -28,6 +29,8 @@ pub struct Counts {
     pub classified: AtomicU64,
     /// Packets that could not be read, or come from a zone that the policy doesn't know; dropped.
     pub malformed: AtomicU64,
+    /// Sessions taken from a stale key to another one.
+    pub moved: Tally,
 }
 
 /// All workers.
@@ -75,17 +78,16 @@ impl Workers {
                 queue,
                 shared: shared.clone(),
                 counts: counts.get(number).map(Arc::clone).unwrap_or_default(),
-                parents: Parents::default(),
+                memory: Memory::default(),
                 stop: Arc::clone(&stop),
             };
             let failed = failed.clone();
-            let thread = std::thread::Builder::new().name(format!("queue-{number}")).spawn(
-                move || {
+            let thread =
+                std::thread::Builder::new().name(format!("queue-{number}")).spawn(move || {
                     if let Err(error) = worker.run() {
                         failed(error);
                     }
-                },
-            );
+                });
             threads.push(thread.map_err(|source| Error::Io {
                 action: "start a thread for",
                 queue: first_queue,
@@ -118,8 +120,15 @@ struct Worker {
     queue: Queue,
     shared: Shared,
     counts: Arc<Counts>,
-    parents: Parents,
+    memory: Memory,
     stop: Arc<AtomicBool>,
+}
+
+/// What a worker knows from packets before.
+#[derive(Default)]
+struct Memory {
+    parents: Parents,
+    moved: Moved,
 }
 
 impl Worker {
@@ -136,12 +145,12 @@ impl Worker {
     }
 
     fn batch(&mut self) -> Result<(), Error> {
-        let Self { number, queue, shared, counts, parents, .. } = self;
+        let Self { number, queue, shared, counts, memory, .. } = self;
         let gate = Arc::clone(&shared.gate);
         gate.with(*number, |snapshot| {
             let (packets, verdicts) = queue.batch();
             for packet in packets {
-                match answer(&packet, snapshot, shared, parents) {
+                match answer(&packet, snapshot, shared, memory, &counts.moved) {
                     Some(mark) => {
                         counts.classified.fetch_add(1, Ordering::Relaxed);
                         verdicts.repeat(packet.id, mark);
@@ -163,13 +172,15 @@ fn answer(
     packet: &Packet<'_>,
     snapshot: &Snapshot,
     shared: &Shared,
-    parents: &mut Parents,
+    memory: &mut Memory,
+    tally: &Tally,
 ) -> Option<u32> {
     let question = packet::read(packet, shared.marks, &snapshot.zones)?;
     let policy = &snapshot.policy;
     let decided = match question {
         Question::Session { flow, expected, .. } => {
-            let parent = if expected { parents.of(&flow.tuple, shared.marks, policy) } else { None };
+            let parent =
+                if expected { memory.parents.of(&flow.tuple, shared.marks, policy) } else { None };
             match parent {
                 Some(parent) => policy.decide(&parent)?,
                 None => policy.decide(&flow)?,
@@ -178,6 +189,9 @@ fn answer(
         Question::AboutSession(flow) => policy.decide(&flow)?,
     };
     let refuses = !decided.rule.action.passes();
+    if let Question::Session { flow, stale: true, .. } = question {
+        memory.moved.note(flow.tuple, policy, !refuses, tally);
+    }
     if let (true, Question::Session { flow, reply: false, .. }) = (decided.rule.log, question) {
         let zone = |zone| policy.installed.rules().zone_name(zone);
         shared.journal.log(Line {

@@ -123,6 +123,14 @@ impl Watcher {
         Ok(Self { socket })
     }
 
+    /// Waits for something to happen; false when the time is over first.
+    ///
+    /// # Errors
+    /// What `poll` fails with.
+    pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
+        sys::poll_readable(sys::borrow(&self.socket), timeout)
+    }
+
     /// What has happened since the last call, in order, without waiting. The file descriptor can
     /// be read when there is something; call this until it returns nothing.
     ///

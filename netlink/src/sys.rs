@@ -8,7 +8,7 @@ pub mod mmsg;
 use std::ffi::CStr;
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// The file descriptor of something that owns one, for as long as it is borrowed.
@@ -54,6 +54,30 @@ pub fn set_receive_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<usize>
 pub fn netlink_join(fd: BorrowedFd<'_>, group: u32) -> io::Result<()> {
     let group = i32::try_from(group).map_err(|_| io::ErrorKind::InvalidInput)?;
     set_option(fd, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group)
+}
+
+/// Sets how long a receive waits at most; rounded up to the kernel's tick, at least 1 us.
+///
+/// # Errors
+/// What `setsockopt` fails with.
+pub fn set_receive_timeout(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+    // Zero would mean for ever. The kernel takes what is beyond its own range for that too.
+    let timeout = timeout.max(Duration::from_micros(1));
+    let value = libc::timeval {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_usec: timeout.subsec_micros().into(),
+    };
+    // SAFETY: the pointer and the length describe `value`, which outlives the call.
+    check(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVTIMEO,
+            (&raw const value).cast(),
+            size_of::<libc::timeval>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
 }
 
 /// Sets an integer socket option.
@@ -108,17 +132,6 @@ pub fn poll<const N: usize>(fds: [BorrowedFd<'_>; N], deadline: Duration) -> io:
         .enumerate()
         .filter(|(_, p)| p.revents != 0)
         .fold(0, |bits, (i, _)| bits | 1 << i))
-}
-
-/// A counter that `poll` can wait for: `eventfd`, not blocking.
-///
-/// # Errors
-/// What `eventfd` fails with: no descriptor or no memory is left.
-pub fn eventfd() -> io::Result<OwnedFd> {
-    // SAFETY: the call takes two integers.
-    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-    // SAFETY: the descriptor is new and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Waits until every processor has left the code that it ran in the kernel when this was called:

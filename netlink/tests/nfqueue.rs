@@ -295,6 +295,39 @@ fn a_waiting_thread_is_woken_at_once_and_packets_are_not_lost_by_it() {
 }
 
 #[test]
+fn a_wake_up_is_seen_once_however_often_it_was_called() {
+    if !inside("a_wake_up_is_seen_once_however_often_it_was_called") {
+        return;
+    }
+    let mut queue = Queue::bind(&Config::new(QUEUE)).unwrap();
+    let waker = queue.waker();
+    for _ in 0..1000 {
+        waker.clone().wake();
+    }
+    assert_eq!(queue.receive(60 * SECOND).unwrap(), Received::Woken);
+    eventually("nothing is left", || {
+        let received = queue.receive(NO_WAIT).unwrap();
+        assert_ne!(received, Received::Woken);
+        assert_eq!(queue.batch().0.count(), 0);
+        (received == Received::Timeout).then_some(())
+    });
+    assert_eq!(queue.stats().refused, 0);
+}
+
+#[test]
+fn a_waker_does_not_keep_the_queue_bound() {
+    if !inside("a_waker_does_not_keep_the_queue_bound") {
+        return;
+    }
+    let queue = Queue::bind(&Config::new(QUEUE)).unwrap();
+    let waker = queue.waker();
+    drop(queue);
+    waker.wake();
+    Queue::bind(&Config::new(QUEUE)).unwrap();
+    waker.wake();
+}
+
+#[test]
 fn a_wait_without_packets_ends_in_time_and_not_before() {
     if !inside("a_wait_without_packets_ends_in_time_and_not_before") {
         return;

@@ -54,7 +54,8 @@ fn policy(rules: usize, block: bool) -> String {
     }
     text.push_str("services:\n");
     for i in 0..200 {
-        let _ = writeln!(text, "  app-{i}: {{ tcp: [{}, {}], udp: {} }}", 1000 + i, 2000 + i, 3000 + i);
+        let _ =
+            writeln!(text, "  app-{i}: {{ tcp: [{}, {}], udp: {} }}", 1000 + i, 2000 + i, 3000 + i);
     }
     text.push_str("rules:\n");
     let zones = ["lan", "wan", "dmz"];

@@ -113,7 +113,7 @@ fn compile(
     if faults.has_errors() {
         return None;
     }
-    selftest::run(&draft.tests, &resolved, faults);
+    selftest::run(&draft, &resolved, faults);
     if options.lint {
         lint::check(&draft, &resolved, threads, faults);
     }
@@ -125,7 +125,10 @@ impl Loaded {
     #[must_use]
     pub fn text(&self, style: render::Style<'_>) -> String {
         let mut text = render::text(&self.warnings, style);
-        text.push_str(&left_out(self.warning_count.saturating_sub(self.warnings.len()), "warnings"));
+        text.push_str(&left_out(
+            self.warning_count.saturating_sub(self.warnings.len()),
+            "warnings",
+        ));
         text
     }
 }

@@ -59,30 +59,24 @@ impl Record {
 #[derive(Clone, Debug)]
 pub(crate) struct Registry {
     base: PathBuf,
+    /// Whether the folder is there for testbeds alone, so that it can go with the last one.
+    own: bool,
 }
 
 impl Registry {
-    /// `/run/twinwall-testbed` for root, `/tmp/twinwall-testbed-UID` for others. Created with
-    /// access for nobody else, and refused if somebody else made it.
-    pub(crate) fn of_this_user() -> Result<Self, Error> {
-        let uid = rustix::process::geteuid().as_raw();
-        let base = match env::var_os(BASE_VARIABLE) {
-            Some(folder) => PathBuf::from(folder),
-            None if uid == 0 => PathBuf::from("/run/twinwall-testbed"),
-            None => PathBuf::from(format!("/tmp/twinwall-testbed-{uid}")),
-        };
-        match DirBuilder::new().mode(0o700).create(&base) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => fs::symlink_metadata(&base),
-        }
-        .and_then(|found| {
-            if found.is_dir() && found.uid() == uid {
-                Ok(Self { base: base.clone() })
+    /// `/run/twinwall-testbed` for root, `/tmp/twinwall-testbed-UID` for others, unless
+    /// [`BASE_VARIABLE`] says otherwise.
+    pub(crate) fn of_this_user() -> Self {
+        let uid = rustix::process::geteuid();
+        let default = || {
+            if uid.is_root() {
+                PathBuf::from("/run/twinwall-testbed")
             } else {
-                Err(io::Error::other("it belongs to somebody else"))
+                PathBuf::from(format!("/tmp/twinwall-testbed-{}", uid.as_raw()))
             }
-        })
-        .attempt(|| format!("use {} for testbeds", base.display()))
+        };
+        let named = env::var_os(BASE_VARIABLE).map(PathBuf::from);
+        Self { own: named.is_none(), base: named.unwrap_or_else(default) }
     }
 
     /// The folder of a testbed.
@@ -125,7 +119,10 @@ impl Registry {
 
     /// The testbeds that are up, by name. Removes what dead ones left.
     pub(crate) fn list(&self) -> Result<Vec<Record>, Error> {
-        let _guard = self.guard()?;
+        if !self.base.exists() {
+            return Ok(Vec::new());
+        }
+        let guard = self.guard()?;
         let mut records = Vec::new();
         let entries = fs::read_dir(&self.base);
         for entry in entries.attempt(|| format!("list {}", self.base.display()))?.flatten() {
@@ -139,6 +136,7 @@ impl Registry {
                 records.push(record);
             }
         }
+        self.tidy(guard);
         records.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(records)
     }
@@ -157,14 +155,48 @@ impl Registry {
             }
             thread::sleep(Duration::from_millis(2));
         }
-        remove(&folder)
+        let guard = self.guard()?;
+        remove(&folder)?;
+        self.tidy(guard);
+        Ok(())
     }
 
+    /// Locks the folder of all testbeds, after making it if it isn't there: with access for nobody
+    /// else, and refused if somebody else made it.
     fn guard(&self) -> Result<File, Error> {
-        let path = self.base.join(".lock");
-        File::create(&path)
-            .and_then(|file| file.lock().map(|()| file))
-            .attempt(|| format!("lock {}", path.display()))
+        self.try_guard().attempt(|| format!("use {} for testbeds", self.base.display()))
+    }
+
+    fn try_guard(&self) -> io::Result<File> {
+        loop {
+            match DirBuilder::new().mode(0o700).create(&self.base) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            let file = match File::open(&self.base) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            file.lock()?;
+            let uid = rustix::process::geteuid().as_raw();
+            match fs::symlink_metadata(&self.base) {
+                Ok(found) if !found.is_dir() || found.uid() != uid => {
+                    return Err(io::Error::other("it belongs to somebody else"));
+                }
+                Ok(found) if found.ino() == file.metadata()?.ino() => return Ok(file),
+                // Another process has removed it while this one waited for the lock.
+                _ => {}
+            }
+        }
+    }
+
+    /// Removes the folder of all testbeds if that was the last one.
+    fn tidy(&self, guard: File) {
+        if self.own {
+            // Fails as long as there is another one.
+            let _ = fs::remove_dir(&self.base);
+        }
+        drop(guard);
     }
 }
 
@@ -217,7 +249,7 @@ mod tests {
     #[test]
     fn only_the_lock_says_that_a_testbed_is_up() {
         let base = tempfile::tempdir().unwrap();
-        let registry = Registry { base: base.path().to_owned() };
+        let registry = Registry { base: base.path().to_owned(), own: false };
         let (folder, guard) = registry.create("one").unwrap();
         let held = lock(&folder).unwrap().unwrap();
         drop(guard);

@@ -40,7 +40,7 @@ impl Testbed {
     /// # Errors
     /// When there is none of this name.
     pub fn open(name: &str) -> Result<Self, Error> {
-        let registry = Registry::of_this_user()?;
+        let registry = Registry::of_this_user();
         let record = Arc::new(registry.record(name)?);
         Ok(Self { record, registry, holder: None })
     }
@@ -50,7 +50,7 @@ impl Testbed {
     /// # Errors
     /// When their folder can't be read.
     pub fn list() -> Result<Vec<Record>, Error> {
-        Registry::of_this_user()?.list()
+        Registry::of_this_user().list()
     }
 
     /// Its name.
@@ -180,7 +180,7 @@ impl Builder {
         if self.daemon {
             host::binary(&binaries, "twinwalld")?;
         }
-        let registry = Registry::of_this_user()?;
+        let registry = Registry::of_this_user();
         let name = self.name.clone().unwrap_or_else(made_up_name);
         let user_namespace = self.user_namespace || !rustix::process::geteuid().is_root();
         let (folder, guard) = registry.create(&name)?;

@@ -278,7 +278,7 @@ fn exec_passes_on_input_output_and_exit_code() {
     assert_eq!((output.code(), output.stdout.as_str()), (7, "given"));
     assert_eq!(output.stderr, "said\n");
     assert_eq!(shell("kill -9 $$").output().unwrap().code(), 137);
-    assert_eq!(client.command("no-such-program").unwrap().output().unwrap().code(), 127);
+    assert_eq!(client.command("/no/such/program").unwrap().output().unwrap().code(), 127);
     let variables = testbed.gateway("a").unwrap().run("env", &[]).unwrap();
     let socket = testbed.gateway("gw-a").unwrap().socket();
     assert!(variables.contains(&format!("TWINWALL_SOCKET={}\n", socket.display())));

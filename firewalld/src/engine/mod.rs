@@ -20,9 +20,11 @@ use crate::gate::Gate;
 use crate::published::Published;
 use crate::snapshot::{Snapshot, Zones};
 use crate::state::Directory;
+use crate::worker::Counts;
 use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 use twinwall_control::{SourceFile, source};
@@ -49,17 +51,35 @@ enum Command {
 
 /// The way to the engine.
 #[derive(Clone, Debug)]
-pub struct Sender(SyncSender<Command>);
+pub struct Sender {
+    commands: SyncSender<Command>,
+    ended: Arc<AtomicBool>,
+}
+
+/// Why a command was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// Too many commands wait.
+    #[error("twinwalld is busy: too many requests wait")]
+    Busy,
+    /// The engine has ended.
+    #[error("twinwalld is stopping")]
+    Stopping,
+}
 
 /// The receiving end, for [`Engine::run`].
 #[derive(Debug)]
-pub struct Commands(Receiver<Command>);
+pub struct Commands {
+    commands: Receiver<Command>,
+    ended: Arc<AtomicBool>,
+}
 
 /// Both ends.
 #[must_use]
 pub fn channel() -> (Sender, Commands) {
     let (sender, receiver) = sync_channel(WAITING);
-    (Sender(sender), Commands(receiver))
+    let ended = Arc::new(AtomicBool::new(false));
+    (Sender { commands: sender, ended: Arc::clone(&ended) }, Commands { commands: receiver, ended })
 }
 
 impl Sender {
@@ -67,7 +87,7 @@ impl Sender {
     ///
     /// # Errors
     /// When too many commands wait, or the engine has ended.
-    pub fn apply(&self, files: Vec<SourceFile>, reply: Reply) -> Result<(), &'static str> {
+    pub fn apply(&self, files: Vec<SourceFile>, reply: Reply) -> Result<(), Unavailable> {
         self.send(Command::Apply { files, reply })
     }
 
@@ -75,7 +95,7 @@ impl Sender {
     ///
     /// # Errors
     /// When too many commands wait, or the engine has ended.
-    pub fn reload(&self, reply: Reply) -> Result<(), &'static str> {
+    pub fn reload(&self, reply: Reply) -> Result<(), Unavailable> {
         self.send(Command::Reload { reply: Some(reply) })
     }
 
@@ -83,7 +103,7 @@ impl Sender {
     ///
     /// # Errors
     /// When too many commands wait, or the engine has ended.
-    pub fn reload_unasked(&self) -> Result<(), &'static str> {
+    pub fn reload_unasked(&self) -> Result<(), Unavailable> {
         self.send(Command::Reload { reply: None })
     }
 
@@ -91,20 +111,29 @@ impl Sender {
     ///
     /// # Errors
     /// When too many commands wait, or the engine has ended.
-    pub fn links(&self, links: Vec<Link>) -> Result<(), &'static str> {
+    pub fn links(&self, links: Vec<Link>) -> Result<(), Unavailable> {
         self.send(Command::Links(links))
     }
 
     /// Ends the engine after the commands that wait. Waits for room.
     pub fn stop(&self) {
         // The engine has ended already when this fails.
-        drop(self.0.send(Command::Stop));
+        drop(self.commands.send(Command::Stop));
     }
 
-    fn send(&self, command: Command) -> Result<(), &'static str> {
-        self.0.try_send(command).map_err(|error| match error {
-            TrySendError::Full(_) => "twinwalld is busy: too many requests wait",
-            TrySendError::Disconnected(_) => "twinwalld is stopping",
+    /// Whether the engine takes no more commands.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    fn send(&self, command: Command) -> Result<(), Unavailable> {
+        if self.has_ended() {
+            return Err(Unavailable::Stopping);
+        }
+        self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => Unavailable::Busy,
+            TrySendError::Disconnected(_) => Unavailable::Stopping,
         })
     }
 }
@@ -122,6 +151,7 @@ pub struct Engine {
     files: Vec<SourceFile>,
     own_files: Vec<SourceFile>,
     own_path: PathBuf,
+    counts: Vec<Arc<Counts>>,
 }
 
 impl Engine {
@@ -129,7 +159,7 @@ impl Engine {
     /// `queue_failure` decides about new sessions from then on.
     pub fn run(mut self, commands: &Commands) {
         loop {
-            match commands.0.recv_timeout(TIDY) {
+            match commands.commands.recv_timeout(TIDY) {
                 Ok(Command::Apply { files, reply }) => respond(reply, self.apply(files)),
                 Ok(Command::Reload { reply }) => self.reload_own(reply),
                 Ok(Command::Links(links)) => self.set_links(links),
@@ -137,6 +167,7 @@ impl Engine {
                 Ok(Command::Stop) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
+        commands.ended.store(true, Ordering::Relaxed);
         if let Err(error) = self.dataplane.leave(self.settings.open_on_failure) {
             tracing::error!(%error, "cannot take the queue out of the table");
         }

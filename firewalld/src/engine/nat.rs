@@ -16,7 +16,7 @@ use twinwall_policy::zone::{ZoneId, ZoneSet};
     "NAT rule '{rule}' would become {count} rules in the kernel, more than {MAX_COMBINATIONS}; \
      use fewer ranges, services or interfaces in it"
 )]
-pub struct TooMany {
+pub(super) struct TooMany {
     rule: String,
     count: usize,
 }
@@ -25,7 +25,7 @@ pub struct TooMany {
 ///
 /// # Errors
 /// The first rule that becomes too many.
-pub fn rules(policy: &RuleSet) -> Result<Vec<Rule>, TooMany> {
+pub(super) fn rules(policy: &RuleSet) -> Result<Vec<Rule>, TooMany> {
     let rules: Vec<Rule> =
         policy.nat.iter().flat_map(|rule| [v4(policy, rule), v6(policy, rule)]).flatten().collect();
     let too_many = rules.iter().find(|rule| rule.combinations() > MAX_COMBINATIONS);
@@ -67,11 +67,7 @@ fn v6(policy: &RuleSet, rule: &NatRule) -> Option<Rule> {
 
 /// The ranges; empty for the one that is everything, `None` when there is no address of the family
 /// and so no packet that could match.
-fn unless_any<T: PartialEq, U>(
-    ranges: &[T],
-    any: T,
-    convert: impl Fn(&T) -> U,
-) -> Option<Vec<U>> {
+fn unless_any<T: PartialEq, U>(ranges: &[T], any: T, convert: impl Fn(&T) -> U) -> Option<Vec<U>> {
     match ranges {
         [] => None,
         [only] if *only == any => Some(Vec::new()),
@@ -112,14 +108,18 @@ fn patterns(policy: &RuleSet, zones: ZoneSet) -> Vec<Pattern> {
     own.flat_map(|(_, zone)| &zone.interfaces)
         .map(|name| Pattern {
             name: name.to_string(),
-            except: others.iter().filter(|other| is_within(other, name)).map(|o| (*o).into()).collect(),
+            except: others
+                .iter()
+                .filter(|other| is_within(other, name))
+                .map(|o| (*o).into())
+                .collect(),
         })
         .collect()
 }
 
 /// Whether everything that `inner` stands for is of `outer` too, and more specific.
 fn is_within(inner: &str, outer: &str) -> bool {
-    outer.strip_suffix('*').is_some_and(|prefix| {
-        inner != outer && inner.trim_end_matches('*').starts_with(prefix)
-    })
+    outer
+        .strip_suffix('*')
+        .is_some_and(|prefix| inner != outer && inner.trim_end_matches('*').starts_with(prefix))
 }

@@ -2,15 +2,17 @@
 //! by the old policy once it is over, and none is lost. `docs/architecture.md` has the steps.
 
 use super::{Engine, nat, sweep};
+use crate::moved::Tally;
 use crate::published::Published;
 use crate::snapshot::{Policy, Snapshot};
 use crate::state::Running;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 use twinwall_control::SourceFile;
 use twinwall_control::report;
-use twinwall_netlink::dataplane::{Counter, Decision, Settings, Switch};
+use twinwall_netlink::dataplane::{self, Counter, Decision, Settings, Switch};
 use twinwall_policy::SourceText;
 use twinwall_policy::diag::render::{self, Style};
 use twinwall_policy::diff::{self, Installed, Plan, Removed};
@@ -28,6 +30,13 @@ struct Ready {
     warnings: Vec<String>,
 }
 
+/// Sessions that went from a stale key to another one with a packet of theirs.
+#[derive(Clone, Copy, Debug, Default)]
+struct MovedSessions {
+    remarked: u64,
+    ended: u64,
+}
+
 impl Engine {
     /// Loads a policy. The error is for the operator; the running policy is untouched then.
     pub(super) fn apply(&mut self, files: Vec<SourceFile>) -> Result<report::Apply, String> {
@@ -35,18 +44,14 @@ impl Engine {
         let before = self.published.load_full();
         let ready = self.get_ready(&files, &before.policy.installed)?;
         let old_settings = self.settings.clone();
+        let moved_before = self.moved_by_workers();
         self.switch_to(&before, &ready).map_err(|reason| {
             self.settings = old_settings;
             format!("error: {reason}\n{}", self.note())
         })?;
         let effective = began.elapsed();
         self.files = files;
-        let sessions = self.sweep(&before.policy.installed, &ready);
-        if !ready.removed.is_empty()
-            && let Err(error) = self.dataplane.clear_rekey()
-        {
-            tracing::warn!(%error, "the old policy's successors stay until the next reload");
-        }
+        let sessions = self.sweep(&before.policy.installed, &ready, moved_before);
         self.publish(|_| {});
         self.keep_state();
         let rules = ready.policy.installed.rules();
@@ -87,7 +92,8 @@ impl Engine {
         let plan = diff::plan(Some(old), rules, &mut self.allocator)
             .map_err(|error| refused(error.to_string()))?;
         let Plan { next, added, removed, unchanged, nat_changed, .. } = plan;
-        let policy = Arc::new(Policy::new(Arc::new(next), Some(Arc::clone(old))));
+        let generation = self.published.load().generation + 1;
+        let policy = Arc::new(Policy::new(generation, Arc::new(next), Some(Arc::clone(old))));
         Ok(Ready { added, removed, unchanged, nat_changed, settings, policy, warnings })
     }
 
@@ -122,18 +128,15 @@ impl Engine {
             .iter()
             .filter_map(|gone| Some((gone.key.mark(), gone.successor?.mark())))
             .collect();
-        let nat = (ready.settings.nat != self.settings.nat).then_some(ready.settings.nat.as_slice());
+        let nat =
+            (ready.settings.nat != self.settings.nat).then_some(ready.settings.nat.as_slice());
         let open = ready.settings.open_on_failure;
         let open = (open != self.settings.open_on_failure).then_some(open);
         let counted = if removed.is_empty() && nat.is_none() && open.is_none() {
             Vec::new()
         } else {
-            let switch = Switch {
-                remove: &removed,
-                successors: &successors,
-                nat,
-                open_on_failure: open,
-            };
+            let switch =
+                Switch { remove: &removed, successors: &successors, nat, open_on_failure: open };
             match self.dataplane.switch(&switch) {
                 Ok(counted) => counted,
                 Err(error) => return Err(undo(self, error.to_string())),
@@ -143,7 +146,7 @@ impl Engine {
         let folded = fold(&before.folded, &before.policy.installed, &counted);
         self.publish(|published| {
             published.moving = false;
-            published.generation += 1;
+            published.generation = ready.policy.generation;
             published.policy = Arc::clone(&ready.policy);
             published.zones = zones;
             published.loaded = SystemTime::now();
@@ -161,12 +164,70 @@ impl Engine {
     }
 
     /// Step 6.
-    fn sweep(&mut self, old: &Arc<Installed>, ready: &Ready) -> report::SessionCounts {
-        let swept = sweep::after_reload(self.marks(), old, &ready.policy, &ready.removed, ready.nat_changed);
-        swept.unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot sweep conntrack; stale sessions are classified by their next packet");
+    fn sweep(
+        &mut self,
+        old: &Arc<Installed>,
+        ready: &Ready,
+        before: MovedSessions,
+    ) -> report::SessionCounts {
+        let swept = sweep::after_reload(
+            self.marks(),
+            old,
+            &ready.policy,
+            &ready.removed,
+            ready.nat_changed,
+        );
+        let mut counts = swept.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot sweep conntrack; the next packet of each stale session has it classified");
             report::SessionCounts::default()
-        })
+        });
+        let mut moved = self.moved_by_workers();
+        moved.remarked -= before.remarked;
+        moved.ended -= before.ended;
+        if !ready.removed.is_empty() {
+            match self.moved_by_kernel(ready) {
+                Ok(by_kernel) => {
+                    moved.remarked += by_kernel.remarked;
+                    moved.ended += by_kernel.ended;
+                }
+                Err(error) => tracing::warn!(%error, "the counts of moved sessions are too low"),
+            }
+            if let Err(error) = self.dataplane.clear_rekey() {
+                tracing::warn!(%error, "the old policy's successors stay until the next reload");
+            }
+        }
+        // To the sweep they looked as if they had always been there.
+        counts.unchanged = counts.unchanged.saturating_sub(moved.remarked + moved.ended);
+        counts.remarked += moved.remarked;
+        counts.ended += moved.ended;
+        counts
+    }
+
+    /// Sessions that packets have moved, by asking a worker.
+    fn moved_by_workers(&self) -> MovedSessions {
+        let sum = |count: fn(&Tally) -> &AtomicU64| {
+            self.counts.iter().map(|own| count(&own.moved).load(Ordering::Relaxed)).sum()
+        };
+        MovedSessions { remarked: sum(|own| &own.remarked), ended: sum(|own| &own.ended) }
+    }
+
+    /// Sessions that packets have moved without a question.
+    fn moved_by_kernel(&mut self, ready: &Ready) -> Result<MovedSessions, dataplane::Error> {
+        let table = ready.policy.installed.table();
+        let passes: HashMap<u32, bool> = ready
+            .removed
+            .iter()
+            .filter_map(|gone| {
+                Some((gone.key.mark(), table.info(gone.successor?)?.action.passes()))
+            })
+            .collect();
+        let mut moved = MovedSessions::default();
+        self.dataplane.moved(|stale, sessions| match passes.get(&stale) {
+            Some(true) => moved.remarked += sessions,
+            Some(false) => moved.ended += sessions,
+            None => {}
+        })?;
+        Ok(moved)
     }
 
     /// Drops kept keys that no session has any more.
@@ -197,7 +258,7 @@ impl Engine {
         };
         let mut installed = Installed::clone(&before.policy.installed);
         installed.forget(&unused);
-        let policy = Arc::new(Policy::new(Arc::new(installed), None));
+        let policy = Arc::new(Policy::new(before.generation, Arc::new(installed), None));
         let folded = fold(&before.folded, &before.policy.installed, &counted);
         let snapshot = Snapshot { policy: Arc::clone(&policy), zones: Arc::clone(&before.zones) };
         if let Err(stuck) = self.gate.replace(Arc::new(snapshot)) {
@@ -248,9 +309,7 @@ pub(super) fn compile(files: &[SourceFile], note: &str) -> Result<(RuleSet, Vec<
             let warnings = loaded.warnings.iter().map(text).collect();
             Ok((loaded.rules, warnings))
         }
-        Err(failure) => {
-            Err(failure.text(Style { closing: Some(note), ..Style::default() }))
-        }
+        Err(failure) => Err(failure.text(Style { closing: Some(note), ..Style::default() })),
     }
 }
 

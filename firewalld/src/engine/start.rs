@@ -11,8 +11,9 @@ use crate::options::Options;
 use crate::published::Published;
 use crate::snapshot::{Policy, Snapshot, Zones};
 use crate::state::{self, Directory, Running};
-use std::collections::{HashMap, HashSet};
+use crate::worker::Counts;
 use arc_swap::ArcSwap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 use twinwall_control::{SourceFile, source};
@@ -85,9 +86,9 @@ pub fn prepare(options: &Options, links: Vec<Link>) -> Result<Prepared, Error> {
     };
     let settings = settings_for(&base, rules).map_err(Error::Policy)?;
     let zones = Arc::new(Zones::new(InterfaceZones::new(&rules.zones), &links));
-    let policy = Arc::new(Policy::new(Arc::new(choice.installed), None));
-    let now = SystemTime::now();
     let generation = choice.stored.as_ref().map_or(1, |stored| stored.generation);
+    let policy = Arc::new(Policy::new(generation, Arc::new(choice.installed), None));
+    let now = SystemTime::now();
     let loaded = choice.stored.as_ref().map_or(now, |stored| stored.loaded);
     // Without the table that they counted in, the stored counters are only a part.
     let counting = choice.stored.filter(|_| present.is_some());
@@ -120,18 +121,20 @@ pub fn prepare(options: &Options, links: Vec<Link>) -> Result<Prepared, Error> {
         files: choice.files,
         own_files: choice.own_files,
         own_path: options.policy.clone(),
+        counts: Vec::new(),
     };
     Ok(Prepared { gate, published, engine, present, target: choice.target })
 }
 
 impl Prepared {
     /// Puts the first policy in force and then, if that is another, the policy of now. The workers
-    /// have to run already.
+    /// have to run already; `counts` is theirs.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn take_over(self) -> Result<Engine, Error> {
+    pub fn take_over(self, counts: Vec<Arc<Counts>>) -> Result<Engine, Error> {
         let Self { mut engine, present, target, published, .. } = self;
+        engine.counts = counts;
         let installed = Arc::clone(&published.load().policy.installed);
         let wanted: Vec<(u32, Decision)> = installed
             .table()

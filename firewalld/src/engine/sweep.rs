@@ -35,13 +35,11 @@ pub(super) fn after_reload(
         [gone] if !nat_changed => only(gone.key.mark()),
         _ => None,
     };
-    let successors = removed.iter().filter_map(|gone| gone.successor).collect();
     let mut run = Run {
         sweep: Sweep::new(&policy.installed, Some(old), &policy.classifier),
         mask: marks.key_mask(),
         table: policy,
         old: Memo { installed: old, infos: HashMap::default() },
-        successors,
         updater: Updater::open()?,
         followers: Vec::new(),
         counts: SessionCounts::default(),
@@ -50,10 +48,6 @@ pub(super) fn after_reload(
     conntrack.dump(filter, |session| run.look_at(session))?;
     run.look_at_followers(&mut conntrack);
     if filter.is_some() {
-        // What the kernel has already moved by itself.
-        for successor in std::mem::take(&mut run.successors) {
-            conntrack.dump(only(successor.mark()), |_| run.count(successor, true))?;
-        }
         let touched = run.counts.remarked + run.counts.ended;
         run.counts.unchanged = u64::from(conntrack.count()?).saturating_sub(touched);
     }
@@ -99,7 +93,6 @@ struct Run<'a> {
     mask: u32,
     table: &'a Policy,
     old: Memo<'a>,
-    successors: HashSet<SessionKey>,
     updater: Updater,
     followers: Vec<Follower>,
     counts: SessionCounts,
@@ -146,7 +139,7 @@ impl Run<'_> {
                 Ok(Some(parent)) => self.decide(key, &parent, reference, id),
                 // The parent has ended; nothing is left to follow. The next packet asks.
                 Ok(None) if !self.table.installed.table().contains(key) => {
-                    self.carry_out(Fate::Unknown, key, reference, id);
+                    self.carry_out(Fate::Unknown, reference, id);
                 }
                 Ok(None) => self.counts.unchanged += 1,
                 Err(error) => {
@@ -159,14 +152,13 @@ impl Run<'_> {
 
     fn decide(&mut self, key: SessionKey, view: &SessionView, session: SessionRef<'_>, id: u32) {
         let fate = self.sweep.fate(self.old.info(key, self.table), view);
-        self.carry_out(fate, key, session, id);
+        self.carry_out(fate, session, id);
     }
 
-    fn carry_out(&mut self, fate: Fate, key: SessionKey, session: SessionRef<'_>, id: u32) {
+    fn carry_out(&mut self, fate: Fate, session: SessionRef<'_>, id: u32) {
         let sent = match fate {
             Fate::Unchanged => {
-                let moved = self.successors.contains(&key);
-                self.count(key, moved);
+                self.counts.unchanged += 1;
                 Ok(())
             }
             Fate::Remark(to) => {
@@ -191,16 +183,6 @@ impl Run<'_> {
         }
     }
 
-    /// Counts a session that is under a key of the new policy already.
-    fn count(&mut self, key: SessionKey, moved: bool) {
-        let info = || self.table.installed.table().info(key);
-        match moved {
-            false => self.counts.unchanged += 1,
-            true if info().is_some_and(|info| !info.action.passes()) => self.counts.ended += 1,
-            true => self.counts.remarked += 1,
-        }
-    }
-
     fn finish(mut self) -> Result<SessionCounts, Error> {
         let tally = self.updater.flush()?;
         self.counts.left += tally.refused;
@@ -219,9 +201,8 @@ struct Memo<'a> {
 
 impl Memo<'_> {
     fn info(&mut self, key: SessionKey, next: &Policy) -> Option<&KeyInfo> {
-        let look_up = || {
-            self.installed.table().info(key).or_else(|| next.installed.table().info(key))
-        };
+        let look_up =
+            || self.installed.table().info(key).or_else(|| next.installed.table().info(key));
         self.infos.entry(key).or_insert_with(look_up).as_ref()
     }
 }

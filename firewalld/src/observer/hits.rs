@@ -102,7 +102,10 @@ impl Observer {
         })
     }
 
-    fn sessions_by_rule(&mut self, published: &Published) -> Result<HashMap<Arc<str>, u64>, String> {
+    fn sessions_by_rule(
+        &mut self,
+        published: &Published,
+    ) -> Result<HashMap<Arc<str>, u64>, String> {
         let mask = self.marks.key_mask();
         let mut by_key: HashMap<u32, u64> = HashMap::default();
         let counted = self.conntrack()?.dump(None, |session| {

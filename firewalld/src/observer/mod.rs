@@ -14,7 +14,7 @@ mod hits;
 mod sessions;
 
 use crate::desk::{Reply, respond};
-use crate::engine::rule_count;
+use crate::engine::{Unavailable, rule_count};
 use crate::options::Options;
 use crate::published::Published;
 use crate::worker::Counts;
@@ -66,10 +66,10 @@ impl Sender {
     ///
     /// # Errors
     /// When too many wait, or the observer has ended.
-    pub fn ask(&self, question: Question, reply: Reply) -> Result<(), &'static str> {
+    pub fn ask(&self, question: Question, reply: Reply) -> Result<(), Unavailable> {
         self.0.try_send((question, reply)).map_err(|error| match error {
-            TrySendError::Full(_) => "twinwalld is busy: too many questions wait",
-            TrySendError::Disconnected(_) => "twinwalld is stopping",
+            TrySendError::Full(_) => Unavailable::Busy,
+            TrySendError::Disconnected(_) => Unavailable::Stopping,
         })
     }
 }
@@ -191,7 +191,8 @@ impl Observer {
                     classified: counts.classified.load(Ordering::Relaxed),
                     malformed: counts.malformed.load(Ordering::Relaxed),
                     waiting: status.map_or(0, |s| u64::from(s.waiting)),
-                    overrun: status.map_or(0, |s| u64::from(s.dropped) + u64::from(s.dropped_to_user)),
+                    overrun: status
+                        .map_or(0, |s| u64::from(s.dropped) + u64::from(s.dropped_to_user)),
                 }
             })
             .collect()

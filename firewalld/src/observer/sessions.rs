@@ -54,11 +54,7 @@ fn wanted(filter: &SessionFilter, session: &Session<'_>, info: Option<&KeyInfo>)
 }
 
 /// A session with what its key stands for.
-pub(super) fn describe(
-    session: &Session<'_>,
-    key: u32,
-    info: Option<KeyInfo>,
-) -> report::Session {
+pub(super) fn describe(session: &Session<'_>, key: u32, info: Option<KeyInfo>) -> report::Session {
     let arriving = plain(&session.original);
     let inside = inside(session);
     let has_ports = matches!(session.original.layer4, Layer4::Ports { .. });
@@ -98,8 +94,16 @@ pub(super) fn describe_in(session: &Session<'_>, mask: u32, policy: &Policy) -> 
 /// A number of `enum tcp_conntrack` as the conntrack tools call it.
 fn tcp_state(number: u8) -> String {
     const NAMES: [&str; 10] = [
-        "none", "syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "last_ack",
-        "time_wait", "close", "syn_sent2",
+        "none",
+        "syn_sent",
+        "syn_recv",
+        "established",
+        "fin_wait",
+        "close_wait",
+        "last_ack",
+        "time_wait",
+        "close",
+        "syn_sent2",
     ];
     NAMES.get(usize::from(number)).map_or_else(|| number.to_string(), |name| (*name).into())
 }

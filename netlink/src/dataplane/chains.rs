@@ -4,7 +4,7 @@
 //! emptied in the same transaction.
 
 use super::layout::{self, DECIDE, DENIED4, DENIED6, REKEY, TABLE, counter};
-use super::marks::{ASKED, EXPECTED, Marks, RELATED};
+use super::marks::{ASKED, EXPECTED, Marks, RELATED, STALE};
 use crate::nft::expr::{self, Compare, Ct, Expr, Header, Meta, Reg, Shift, Verdict};
 use crate::nft::sets;
 use crate::nft::transaction::Transaction;
@@ -343,6 +343,8 @@ impl Rules<'_> {
         self.flag("related", &related, &[0; 4], Compare::NotEqual, RELATED);
         let expected = [expr::ct(Ct::Status, A), expr::bits(A, A, expr::CT_STATUS_EXPECTED, 0)];
         self.flag("expected by another session", &expected, &[0; 4], Compare::NotEqual, EXPECTED);
+        let stale = [expr::ct(Ct::Mark, A), expr::bits(A, A, marks.key_mask(), 0)];
+        self.flag("has a key that is not in the map", &stale, &[0; 4], Compare::NotEqual, STALE);
         if let Some((first, total)) = wiring.queues {
             let queue = match wiring.form {
                 QueueForm::Native => expr::queue_native(first, total),

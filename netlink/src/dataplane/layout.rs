@@ -10,7 +10,8 @@ pub const TABLE: TableName<'static> =
 
 /// Session key to verdict, with a counter in each element.
 pub const DECIDE: &CStr = c"decide";
-/// Stale key to its only successor, during a reload.
+/// Stale key to its only successor, during a reload. An element counts the sessions that it has
+/// moved: only the first packet of each finds the stale key.
 pub const REKEY: &CStr = c"rekey";
 /// Denied IPv4 flows and the key that denied them.
 pub const DENIED4: &CStr = c"denied4";
@@ -77,7 +78,7 @@ pub(super) fn maps() -> [Map<'static>; 4] {
     };
     [
         keyed(text(DECIDE), Data::CountedVerdict, Some(DECIDE_SIZE)),
-        keyed(text(REKEY), Data::Mark, None),
+        keyed(text(REKEY), Data::CountedMark, None),
         denied(text(DENIED4), 20, sets::TYPE_IPV4),
         denied(text(DENIED6), 44, sets::TYPE_IPV6),
     ]
@@ -87,5 +88,5 @@ pub(super) fn maps() -> [Map<'static>; 4] {
 /// be adopted with its maps; any change to maps, base chains or marks has to change it.
 #[must_use]
 pub fn version(marks: Marks) -> String {
-    format!("layout-1-{:x}-{:x}", marks.key_mask(), marks.control_mask())
+    format!("layout-2-{:x}-{:x}", marks.key_mask(), marks.control_mask())
 }

@@ -16,7 +16,7 @@ use crate::socket::{Error as SocketError, Socket};
 use crate::sys;
 use crate::wire::Writer;
 use nftnl::{Chain, MsgType, ProtoFamily, Table};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 /// Bytes asked for as send buffer: 100,000 elements need about 8 MB.
 const SEND_BUFFER: usize = 256 << 20;
@@ -153,7 +153,7 @@ impl Dataplane {
             Err(source) => return Err(Error::Read { attempt: "look for the table", source }),
         }
         let mut found = Vec::new();
-        self.dump(|element| {
+        self.dump(DECIDE, |element| {
             let decision = element.verdict.as_ref().and_then(decision_of);
             found.push(Present { key: element.key, decision, counter: element.counter });
         })?;
@@ -274,6 +274,15 @@ impl Dataplane {
         Ok(counted)
     }
 
+    /// Hands every stale key that has a successor to `each`, with the number of sessions that the
+    /// kernel has moved from it.
+    ///
+    /// # Errors
+    /// When the kernel doesn't answer.
+    pub fn moved(&mut self, mut each: impl FnMut(u32, u64)) -> Result<(), Error> {
+        self.dump(REKEY, |element| each(element.key, element.counter.packets))
+    }
+
     /// Empties the map of successors.
     ///
     /// # Errors
@@ -303,7 +312,7 @@ impl Dataplane {
     /// # Errors
     /// When the kernel doesn't answer.
     pub fn counters(&mut self, mut each: impl FnMut(u32, Counter)) -> Result<(), Error> {
-        self.dump(|element| each(element.key, element.counter))
+        self.dump(DECIDE, |element| each(element.key, element.counter))
     }
 
     /// The counters of packets that no rule decides.
@@ -323,16 +332,15 @@ impl Dataplane {
         Ok(found)
     }
 
-    fn dump(&mut self, each: impl FnMut(Element)) -> Result<(), Error> {
+    fn dump(&mut self, map: &CStr, mut each: impl FnMut(Element)) -> Result<(), Error> {
         let mut writer = Writer::default();
         let seq = self.socket.next_seq();
-        sets::write_dump_elements(&mut writer, TABLE, layout::text(DECIDE), seq);
-        let mut each = each;
+        sets::write_dump_elements(&mut writer, TABLE, layout::text(map), seq);
         self.socket
             .dump(writer.finished().unwrap_or_default(), seq, |message| {
                 sets::read_elements(message, &mut each);
             })
-            .map_err(|source| Error::Read { attempt: "read the verdict map", source })
+            .map_err(|source| Error::Read { attempt: "read a map", source })
     }
 
     fn write_keys(&self, tx: &mut Transaction, keys: &[(u32, Decision)]) {

@@ -12,6 +12,13 @@ const MSG_PACKET: u16 = SUBSYSTEM;
 pub(super) const MSG_VERDICT: u16 = SUBSYSTEM | 1;
 pub(super) const MSG_CONFIG: u16 = SUBSYSTEM | 2;
 
+/// `NFQA_CFG_CMD`, and the command that did something in kernels before 3.8 and nothing since.
+pub(super) const CFG_CMD: u16 = 1;
+pub(super) const CMD_PF_BIND: u8 = 3;
+
+/// The sequence number of the request that a [`super::Waker`] makes; others count from 0.
+pub(super) const WAKE_SEQ: u32 = u32::MAX;
+
 /// `enum nfqnl_attr_type`.
 const PACKET_HDR: u16 = 1;
 pub(super) const VERDICT_HDR: u16 = 2;

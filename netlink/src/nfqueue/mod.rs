@@ -35,24 +35,25 @@ mod waker;
 
 pub use message::{Event, Packet, events};
 pub use verdicts::Verdicts;
+use waker::Bell;
 pub use waker::Waker;
 
 use crate::socket::Socket;
 use crate::sys::mmsg::{BATCH, Datagrams};
 use crate::wire::Writer;
 use crate::{sys, wire};
+use message::{CFG_CMD, CMD_PF_BIND, WAKE_SEQ};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// `enum nfqnl_attr_config` and what belongs to it.
-const CFG_CMD: u16 = 1;
 const CFG_PARAMS: u16 = 2;
 const CFG_QUEUE_MAXLEN: u16 = 3;
 const CFG_MASK: u16 = 4;
 const CFG_FLAGS: u16 = 5;
 const CMD_BIND: u8 = 1;
-const CMD_PF_BIND: u8 = 3;
 const COPY_PACKET: u8 = 2;
 const FLAG_FAIL_OPEN: u32 = 1;
 const FLAG_GSO: u32 = 4;
@@ -175,7 +176,9 @@ pub struct Queue {
     /// Whether `datagrams` holds what hasn't been handed out.
     fresh: bool,
     verdicts: Verdicts,
-    waker: Waker,
+    bell: Arc<Bell>,
+    /// How long a receive on the socket waits.
+    waits: Duration,
     stats: Stats,
 }
 
@@ -194,6 +197,7 @@ impl Queue {
         // An error message then holds no copy of the verdict that it is about.
         sys::set_option(sys::borrow(&socket), libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, 1)
             .map_err(failed("set the socket of"))?;
+        let bell = Bell::new(sys::borrow(&socket)).map_err(failed("make a wake-up for"))?;
         let copy_bytes = config.copy_bytes.clamp(1, MAX_COPY);
         let mut this = Self {
             socket,
@@ -202,7 +206,8 @@ impl Queue {
             datagrams: Datagrams::new(copy_bytes as usize + OVERHEAD),
             fresh: false,
             verdicts: Verdicts::new(queue),
-            waker: Waker::new().map_err(failed("make a wake-up for"))?,
+            bell,
+            waits: Duration::ZERO,
             stats: Stats::default(),
         };
         match this.configure(config, copy_bytes) {
@@ -212,37 +217,27 @@ impl Queue {
         }
     }
 
-    /// Waits for packets, at most for `timeout`, and takes up to 32. What the batch before still
-    /// held is gone: its packets stay in the kernel until they get a verdict.
+    /// Waits for packets, at most for `timeout`, and takes up to 32. A batch that hasn't been
+    /// handed out is not replaced.
     ///
     /// # Errors
-    /// What `poll` and `recvmmsg` fail with, but for lost packets, which are counted.
+    /// What `recvmmsg` fails with, but for lost packets, which are counted.
     pub fn receive(&mut self, timeout: Duration) -> Result<Received, Error> {
         let queue = self.queue;
-        let failed = |action| move |source| Error::Io { action, queue, source };
-        if self.waker.take() {
-            return Ok(Received::Woken);
-        }
-        if self.fresh {
-            self.stats.batches += 1;
-            return Ok(Received::Batch);
-        }
-        let end = Instant::now().checked_add(timeout);
+        let failed = |source| Error::Io { action: "receive from", queue, source };
+        let begun = Instant::now();
+        let mut left = Some(timeout);
         loop {
-            if self.fill().map_err(failed("receive from"))? {
+            if self.bell.take() {
+                return Ok(Received::Woken);
+            }
+            if self.fresh {
                 self.stats.batches += 1;
                 return Ok(Received::Batch);
             }
-            let left = end.map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
-            let ready = sys::poll([sys::borrow(&self.waker), sys::borrow(&self.socket)], left)
-                .map_err(failed("wait for"))?;
-            if ready & 1 != 0 {
-                self.waker.reset();
-                return Ok(Received::Woken);
-            }
-            if ready == 0 {
-                return Ok(Received::Timeout);
-            }
+            let Some(wait) = left else { return Ok(Received::Timeout) };
+            self.fill(wait).map_err(failed)?;
+            left = timeout.checked_sub(begun.elapsed()).filter(|left| !left.is_zero());
         }
     }
 
@@ -259,8 +254,8 @@ impl Queue {
                     stats.packets += 1;
                     Some(packet)
                 }
-                Event::Answer { errno, .. } => {
-                    stats.refused += u64::from(errno != 0);
+                Event::Answer { seq, errno } => {
+                    stats.refused += u64::from(errno != 0 && seq != WAKE_SEQ);
                     None
                 }
                 Event::Malformed => {
@@ -301,7 +296,7 @@ impl Queue {
     /// Ends the wait of [`Queue::receive`] from another thread.
     #[must_use]
     pub fn waker(&self) -> Waker {
-        self.waker.clone()
+        self.bell.waker()
     }
 
     /// What happened so far.
@@ -317,19 +312,24 @@ impl Queue {
         self.receive_buffer
     }
 
-    /// Takes what has arrived; false when that is nothing.
-    fn fill(&mut self) -> io::Result<bool> {
+    /// Takes what has arrived, and waits for it if there is time.
+    fn fill(&mut self, wait: Duration) -> io::Result<()> {
+        let socket = sys::borrow(&self.socket);
+        if !wait.is_zero() && wait != self.waits {
+            sys::set_receive_timeout(socket, wait)?;
+            self.waits = wait;
+        }
         loop {
-            match self.datagrams.receive(sys::borrow(&self.socket)) {
+            match self.datagrams.receive(socket, !wait.is_zero()) {
                 Ok(count) => {
                     self.fresh = count > 0;
                     self.stats.truncated += self.datagrams.truncated() as u64;
-                    return Ok(self.fresh);
+                    return Ok(());
                 }
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.stats.overruns += 1;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
@@ -360,7 +360,7 @@ impl Queue {
         self.socket.send(writer.finished().ok_or(io::ErrorKind::InvalidInput)?)?;
         // The kernel answers within the send. When a whole batch of packets came first, the queue
         // is bound, and what is left of the settings has no way to fail.
-        self.fill()?;
+        self.fill(Duration::ZERO)?;
         let mut answer = Ok(());
         self.fresh = false;
         for event in (0..BATCH).map_while(|index| self.datagrams.get(index)).flat_map(events) {

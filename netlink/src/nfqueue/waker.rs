@@ -2,79 +2,70 @@
 //!
 //! Goes in: a call from any thread. Comes out: [`super::Received::Woken`] in the thread that owns
 //! the queue. Not here: why it is woken.
+//!
+//! The thread waits in `recvmmsg`, which is one system call where waiting for two descriptors and
+//! then reading would be three; with few packets in a batch that is what a packet costs most. So
+//! the wake-up has to come as a message on the queue's own socket: the answer to a request that
+//! changes nothing.
 
-use crate::sys;
+use super::message::{CFG_CMD, CMD_PF_BIND, MSG_CONFIG, WAKE_SEQ};
+use crate::wire::{self, Writer};
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
-/// Wakes the owner of one queue. Clones wake the same one.
+/// Wakes the owner of one queue; does nothing once the queue is gone. Clones wake the same one.
 #[derive(Clone, Debug)]
-pub struct Waker(Arc<Shared>);
+pub struct Waker(Weak<Bell>);
 
+/// The queue's end.
 #[derive(Debug)]
-struct Shared {
-    /// What a thread under load looks at, without a system call.
+pub(super) struct Bell {
     raised: AtomicBool,
-    /// What a waiting thread waits for.
-    event: File,
+    /// The queue's socket, once more. Only here, so that it ends with the queue.
+    socket: File,
+    request: Vec<u8>,
 }
 
 impl Waker {
-    pub(super) fn new() -> io::Result<Self> {
-        let event = File::from(sys::eventfd()?);
-        Ok(Self(Arc::new(Shared { raised: AtomicBool::new(false), event })))
-    }
-
     /// Makes the next or the current [`super::Queue::receive`] return at once. Several calls
-    /// before it does may count as one; one call may count twice.
+    /// before it does may count as one.
     pub fn wake(&self) {
-        if !self.0.raised.swap(true, Ordering::AcqRel) {
-            // It fails only when the counter is at its limit, and then it can be read already.
-            let _ = (&self.0.event).write(&1u64.to_ne_bytes());
+        if let Some(bell) = self.0.upgrade() {
+            bell.ring();
         }
     }
+}
 
-    /// Whether it was woken since the last call.
+impl Bell {
+    pub(super) fn new(socket: BorrowedFd<'_>) -> io::Result<Arc<Self>> {
+        let mut writer = Writer::default();
+        writer.message(MSG_CONFIG, wire::F_ACK, WAKE_SEQ, 0, 0);
+        writer.bytes(CFG_CMD, &[CMD_PF_BIND, 0, 0, 0]);
+        let request = writer.finished().unwrap_or_default().to_vec();
+        let socket = File::from(socket.try_clone_to_owned()?);
+        Ok(Arc::new(Self { raised: AtomicBool::new(false), socket, request }))
+    }
+
+    pub(super) fn waker(self: &Arc<Self>) -> Waker {
+        Waker(Arc::downgrade(self))
+    }
+
+    /// Whether it was rung since the last call.
     pub(super) fn take(&self) -> bool {
-        let raised = self.0.raised.load(Ordering::Acquire);
-        if raised {
-            self.reset();
+        // The swap reads the store of whoever rang last, so what that thread did before is
+        // visible to the woken one.
+        self.raised.load(Ordering::Relaxed) && self.raised.swap(false, Ordering::AcqRel)
+    }
+
+    fn ring(&self) {
+        if !self.raised.swap(true, Ordering::AcqRel) {
+            // The answer is lost only if the receive buffer is full, and the request can't be made
+            // only if memory is short; then the thread sees the flag with the next packet, or
+            // when its time is over.
+            let _ = (&self.socket).write(&self.request);
         }
-        raised
-    }
-
-    pub(super) fn reset(&self) {
-        // First the counter, then the flag: a call in between finds the flag up and writes
-        // nothing, and is answered by the wake-up that is being delivered. The swap reads that
-        // call's store, so what its thread did before is visible to the woken one.
-        let _ = (&self.0.event).read(&mut [0; 8]);
-        self.0.raised.swap(false, Ordering::AcqRel);
-    }
-}
-
-impl AsRawFd for Waker {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.event.as_raw_fd()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn a_wake_up_is_seen_once_by_flag_and_by_descriptor() {
-        let waker = Waker::new().unwrap();
-        let readable = || sys::poll_readable(sys::borrow(&waker), Duration::ZERO).unwrap();
-        assert!(!waker.take() && !readable());
-        waker.clone().wake();
-        waker.wake();
-        assert!(readable());
-        assert!(waker.take());
-        assert!(!waker.take() && !readable());
     }
 }

@@ -62,6 +62,8 @@ pub enum Data {
     CountedVerdict,
     /// A mark.
     Mark,
+    /// A mark, and a counter in each element.
+    CountedMark,
 }
 
 /// A map to be made.
@@ -132,7 +134,7 @@ pub fn write_map(writer: &mut Writer, table: TableName<'_>, map: &Map<'_>, id: u
     writer.be32(uapi::NFTA_SET_KEY_LEN, map.key_length);
     let (kind, length) = match map.data {
         Data::CountedVerdict => (TYPE_VERDICT, 16),
-        Data::Mark => (TYPE_MARK, 4),
+        Data::Mark | Data::CountedMark => (TYPE_MARK, 4),
     };
     writer.be32(uapi::NFTA_SET_DATA_TYPE, kind);
     writer.be32(uapi::NFTA_SET_DATA_LEN, length);
@@ -146,7 +148,7 @@ pub fn write_map(writer: &mut Writer, table: TableName<'_>, map: &Map<'_>, id: u
     if let Some(timeout) = map.timeout {
         writer.be64(uapi::NFTA_SET_TIMEOUT, timeout);
     }
-    if map.data == Data::CountedVerdict {
+    if map.data != Data::Mark {
         writer.nest(uapi::NFTA_SET_EXPR, |w| {
             w.string(uapi::NFTA_EXPR_NAME, "counter");
             w.nest(uapi::NFTA_EXPR_DATA, |w| {

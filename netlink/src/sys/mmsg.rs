@@ -1,7 +1,6 @@
 //! `recvmmsg`: many datagrams with one system call, into memory that is used again.
 //!
-//! Goes in: a socket. Comes out: the datagrams that had already arrived. Not here: waiting, and
-//! what the datagrams mean.
+//! Goes in: a socket. Comes out: the datagrams that have arrived. Not here: what they mean.
 
 use super::{as_bytes_mut, check};
 use std::io;
@@ -30,12 +29,13 @@ impl Datagrams {
         Self { words: vec![0; slot * BATCH], slot, lengths: [0; BATCH], count: 0, truncated: 0 }
     }
 
-    /// Takes what has arrived, without waiting, in place of what was here before; returns how
-    /// many datagrams there are, 0 when none has arrived.
+    /// Takes what has arrived, in place of what was here before; returns how many datagrams there
+    /// are, 0 when none has arrived. With `wait` it waits for the first one, for as long as the
+    /// socket's [receive timeout](super::set_receive_timeout) says.
     ///
     /// # Errors
     /// What `recvmmsg` fails with; `ENOBUFS` on a netlink socket means that messages were lost.
-    pub fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+    pub fn receive(&mut self, fd: BorrowedFd<'_>, wait: bool) -> io::Result<usize> {
         self.clear();
         let mut slots = self.words.chunks_exact_mut(self.slot);
         // The pointers are made anew for each call, 2.5 KiB of stores: kept from call to call they
@@ -54,6 +54,7 @@ impl Datagrams {
             }
             header
         });
+        let flags = if wait { libc::MSG_WAITFORONE } else { libc::MSG_DONTWAIT };
         // SAFETY: each header names one vector, each vector a slot of its own of `words`; all
         // outlive the call, which writes only into them. No timeout is given.
         let received = check(unsafe {
@@ -61,7 +62,7 @@ impl Datagrams {
                 fd.as_raw_fd(),
                 headers.as_mut_ptr(),
                 BATCH as libc::c_uint,
-                libc::MSG_DONTWAIT,
+                flags,
                 std::ptr::null_mut(),
             )
         });
@@ -104,23 +105,40 @@ mod tests {
     use super::*;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixDatagram;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn takes_what_is_there_in_order_and_does_not_wait() {
         let (a, b) = UnixDatagram::pair().unwrap();
         let mut datagrams = Datagrams::new(64);
-        assert_eq!(datagrams.receive(b.as_fd()).unwrap(), 0);
+        assert_eq!(datagrams.receive(b.as_fd(), false).unwrap(), 0);
         for i in 0..5u8 {
             a.send(&[i; 10]).unwrap();
         }
-        assert_eq!(datagrams.receive(b.as_fd()).unwrap(), 5);
+        assert_eq!(datagrams.receive(b.as_fd(), false).unwrap(), 5);
         for i in 0..5u8 {
             assert_eq!(datagrams.get(usize::from(i)), Some(&[i; 10][..]));
         }
         assert_eq!(datagrams.get(5), None);
         assert_eq!(datagrams.truncated(), 0);
-        assert_eq!(datagrams.receive(b.as_fd()).unwrap(), 0);
+        assert_eq!(datagrams.receive(b.as_fd(), false).unwrap(), 0);
         assert_eq!(datagrams.get(0), None);
+    }
+
+    #[test]
+    fn waits_for_the_first_datagram_and_for_no_second() {
+        let (a, b) = UnixDatagram::pair().unwrap();
+        let mut datagrams = Datagrams::new(64);
+        super::super::set_receive_timeout(b.as_fd(), Duration::from_millis(20)).unwrap();
+        assert_eq!(datagrams.receive(b.as_fd(), true).unwrap(), 0);
+        super::super::set_receive_timeout(b.as_fd(), Duration::from_secs(60)).unwrap();
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| datagrams.receive(b.as_fd(), true).unwrap());
+            a.send(b"first").unwrap();
+            assert_eq!(waiting.join().unwrap(), 1);
+        });
+        assert!(begun.elapsed() < Duration::from_secs(30));
     }
 
     #[test]
@@ -129,7 +147,7 @@ mod tests {
         let mut datagrams = Datagrams::new(8);
         a.send(&[7; 20]).unwrap();
         a.send(&[9; 8]).unwrap();
-        assert_eq!(datagrams.receive(b.as_fd()).unwrap(), 2);
+        assert_eq!(datagrams.receive(b.as_fd(), false).unwrap(), 2);
         assert_eq!(datagrams.truncated(), 1);
         assert_eq!(datagrams.get(0), Some(&[7; 8][..]));
         assert_eq!(datagrams.get(1), Some(&[9; 8][..]));
@@ -143,7 +161,7 @@ mod tests {
         let sent = (0..BATCH as u32 + 8).take_while(|i| a.send(&i.to_ne_bytes()).is_ok()).count();
         let mut seen = Vec::new();
         loop {
-            let count = datagrams.receive(b.as_fd()).unwrap();
+            let count = datagrams.receive(b.as_fd(), false).unwrap();
             if count == 0 {
                 break;
             }

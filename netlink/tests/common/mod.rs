@@ -59,7 +59,7 @@ pub(crate) fn enter_program() -> bool {
         return true;
     }
     let status = Command::new("unshare")
-        .args(["-Ur", "unshare", "-n"])
+        .args(["-Ur", "unshare", "-nm"])
         .args(env::args_os())
         .env(INSIDE, "program")
         .status()

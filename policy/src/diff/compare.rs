@@ -49,10 +49,27 @@ pub(super) struct Outline {
     pub(super) to: ZoneSet,
     /// Bit n: a protocol whose number is n modulo 64.
     protocols: u64,
-    v6: bool,
-    /// From the first to the last IPv4 address; empty ranges meet nothing.
-    src: (u32, u32),
-    dst: (u32, u32),
+    v4: Option<Sides<u32>>,
+    /// The first 64 bits of the addresses.
+    v6: Option<Sides<u64>>,
+}
+
+/// Source and destination, each from the first to the last address.
+#[derive(Clone, Copy, Debug)]
+struct Sides<T> {
+    src: (T, T),
+    dst: (T, T),
+}
+
+impl<T: Copy + Ord> Sides<T> {
+    fn new(src: &[(T, T)], dst: &[(T, T)]) -> Option<Self> {
+        Some(Self { src: hull(src)?, dst: hull(dst)? })
+    }
+
+    fn meet(&self, other: &Self) -> bool {
+        let meet = |a: (T, T), b: (T, T)| a.0.max(b.0) <= a.1.min(b.1);
+        meet(self.src, other.src) && meet(self.dst, other.dst)
+    }
 }
 
 impl Outline {
@@ -60,24 +77,24 @@ impl Outline {
         let protocols = matches.services.iter().fold(0, |all, service| {
             all | service.protocol.map_or(u64::MAX, |number| 1 << (number % 64))
         });
-        let nothing = (u32::MAX, 0);
+        let upper = |(low, high): (u128, u128)| ((low >> 64) as u64, (high >> 64) as u64);
         Self {
             from,
             to,
             protocols,
-            v6: !matches.src.v6().is_empty() && !matches.dst.v6().is_empty(),
-            src: hull(matches.src.v4()).unwrap_or(nothing),
-            dst: hull(matches.dst.v4()).unwrap_or(nothing),
+            v4: Sides::new(matches.src.v4(), matches.dst.v4()),
+            v6: Sides::new(matches.src.v6(), matches.dst.v6())
+                .map(|Sides { src, dst }| Sides { src: upper(src), dst: upper(dst) }),
         }
     }
 
     /// Whether a flow may match both; no is certain.
     pub(super) fn may_meet(&self, other: &Self) -> bool {
-        let meet = |a: (u32, u32), b: (u32, u32)| a.0.max(b.0) <= a.1.min(b.1);
         self.protocols & other.protocols != 0
             && self.from.intersects(other.from)
             && self.to.intersects(other.to)
-            && ((self.v6 && other.v6) || (meet(self.src, other.src) && meet(self.dst, other.dst)))
+            && (self.v4.zip(other.v4).is_some_and(|(a, b)| a.meet(&b))
+                || self.v6.zip(other.v6).is_some_and(|(a, b)| a.meet(&b)))
     }
 }
 

@@ -1,11 +1,12 @@
 //! Which new rule the sessions of an old rule belong to.
 //!
-//! New rules that can take sessions from a rule below them are few after a usual edit: they are
-//! new, or grew, or moved up past it. They are listed once; a rule that none of them is above is
-//! its own heir without a look at any other.
+//! A rule that no new rule can take sessions from is its own heir without a look at any other.
+//! Otherwise those that can are compared with it in order, and if that doesn't settle it, so are
+//! the rules below.
 
 use super::compare::{Compared, Comparison, NONE, Outline};
 use super::nearby::Nearby;
+use super::takers::Takers;
 use crate::keys::SessionKey;
 use crate::matching::Match;
 use crate::ruleset::{RuleIndex, RuleSet};
@@ -34,42 +35,32 @@ pub(super) enum Heir {
 /// Work for all rules together, in comparisons of two outlines: about 5 ns each.
 const WORK: usize = 20_000_000;
 
-/// Looking a place up in the tree and sorting it, in comparisons of outlines.
+/// Finding one place in the trees and sorting it, in comparisons of outlines.
 const TREE_COST: usize = 8;
+
+/// Asking the trees how many places they would find, in comparisons of outlines.
+const COUNT_COST: usize = 256;
+
+/// Rules that are compared one by one without asking for those near by address.
+const FEW: usize = 512;
 
 /// Finds heirs.
 pub(super) struct Heirs<'a> {
     old: &'a RuleSet,
     new: &'a RuleSet,
     comparison: &'a Comparison<'a>,
-    /// New rules that can take sessions from some rule below them, in rising order.
-    takers: Vec<u32>,
-    /// By new place: the highest [`Compared::order`] of the rules above it.
-    above: Vec<u32>,
-    /// Made when much has been compared one by one.
+    takers: Takers,
+    /// Takers by address, made when they are many.
+    takers_nearby: Option<Nearby>,
+    /// All rules by address, made when much has been compared one by one.
     nearby: Option<Nearby>,
     work: usize,
 }
 
 impl<'a> Heirs<'a> {
     pub(super) fn new(old: &'a RuleSet, new: &'a RuleSet, comparison: &'a Comparison<'a>) -> Self {
-        let rules = &comparison.rules;
-        let mut above = Vec::with_capacity(rules.len());
-        let mut highest = 0;
-        for rule in rules {
-            above.push(highest);
-            highest = highest.max(rule.order);
-        }
-        let mut takers = Vec::new();
-        let mut lowest_below = NONE;
-        for (place, rule) in (0..rules.len() as u32).zip(rules).rev() {
-            if lowest_below < rule.order {
-                takers.push(place);
-            }
-            lowest_below = lowest_below.min(rule.old);
-        }
-        takers.reverse();
-        Self { old, new, comparison, takers, above, nearby: None, work: WORK }
+        let takers = Takers::new(&comparison.rules);
+        Self { old, new, comparison, takers, takers_nearby: None, nearby: None, work: WORK }
     }
 
     /// Calls `emit` with the heir of each pair of the old rule at this place. `pairs` is empty
@@ -81,7 +72,7 @@ impl<'a> Heirs<'a> {
         mut emit: impl FnMut(Pair, Heir),
     ) {
         let own = get(&self.comparison.places, place).copied().filter(|own| *own != NONE);
-        let threatened = own.and_then(|own| get(&self.above, own)).is_some_and(|top| *top > place);
+        let threatened = own.is_some_and(|own| self.takers.any(own, place));
         if !threatened
             && let Some(own) = own
             && let Some(compared) = self.comparison.get(own).filter(|compared| compared.same)
@@ -92,20 +83,23 @@ impl<'a> Heirs<'a> {
         let outline = Outline::new(&rule.matches, rule.matches.from, rule.matches.to);
         let asked = Asked { place, matches: &rule.matches, outline };
         if threatened && let Some(own) = own {
-            let end = self.takers.partition_point(|taker| *taker < own);
-            let takers = std::mem::take(&mut self.takers);
-            let near = self.near(&asked, end, 0..own);
-            match near {
-                Some(near) => self.search(&asked, near.into_iter(), pairs, &mut emit),
-                None => self.search(&asked, takers.iter().copied().take(end), pairs, &mut emit),
+            // At first only so many as are not worth asking by address.
+            let mut above = self.takers.of(own, place, FEW);
+            if above.len() == FEW {
+                let near = self.near_takers(&asked, own);
+                above = near.unwrap_or_else(|| self.takers.of(own, place, self.work));
+                self.work = self.work.saturating_sub(above.len() / 2);
             }
-            self.takers = takers;
+            self.search(&asked, above.into_iter(), pairs, &mut emit);
+        }
+        if let Some(own) = own {
+            self.search(&asked, std::iter::once(own), pairs, &mut emit);
         }
         if !pairs.is_empty() {
-            let all = own.unwrap_or(0)..self.comparison.rules.len() as u32;
-            match self.near(&asked, all.len(), all.clone()) {
+            let below = own.map_or(0, |own| own + 1)..self.comparison.rules.len() as u32;
+            match self.near(&asked, below.clone()) {
                 Some(near) => self.search(&asked, near.into_iter(), pairs, &mut emit),
-                None => self.search(&asked, all, pairs, &mut emit),
+                None => self.search(&asked, below, pairs, &mut emit),
             }
         }
         for pair in pairs.drain(..) {
@@ -113,24 +107,30 @@ impl<'a> Heirs<'a> {
         }
     }
 
-    /// The places within `range` of rules near this one, if asking for them is less work than
-    /// comparing `otherwise` rules.
-    fn near(&mut self, asked: &Asked<'_>, otherwise: usize, range: Range<u32>) -> Option<Vec<u32>> {
-        let rules = self.comparison.rules.len();
+    /// The takers above `own` that are near by address, if asking for them is less work than
+    /// comparing each.
+    fn near_takers(&mut self, asked: &Asked<'_>, own: u32) -> Option<Vec<u32>> {
+        let otherwise = self.takers.places().len().min(own as usize);
+        let nearby = self.takers_nearby.get_or_insert_with(|| {
+            let new = &self.new.rules;
+            let takers = self.takers.places();
+            Nearby::new(takers.filter_map(|place| Some((place, &get(new, place)?.matches))))
+        });
+        near(nearby, &mut self.work, asked, otherwise, 0..own)
+    }
+
+    /// The rules of `range` that are near by address, if asking for them is less work than
+    /// comparing each.
+    fn near(&mut self, asked: &Asked<'_>, range: Range<u32>) -> Option<Vec<u32>> {
+        let rules = &self.new.rules;
         // Making the trees costs about as much as comparing each rule with some tens of others.
-        if otherwise < 64 || (self.nearby.is_none() && WORK - self.work < 32 * rules) {
+        if range.len() < FEW || (self.nearby.is_none() && WORK - self.work < 32 * rules.len()) {
             return None;
         }
-        let new = self.new;
-        let nearby = self.nearby.get_or_insert_with(|| Nearby::new(new));
-        let cost = nearby.count(asked.matches) * TREE_COST;
-        if cost >= otherwise || cost > self.work {
-            return None;
-        }
-        self.work -= cost;
-        let mut near = nearby.of(asked.matches);
-        near.retain(|place| range.contains(place));
-        Some(near)
+        let nearby = self.nearby.get_or_insert_with(|| {
+            Nearby::new((0u32..).zip(rules.iter().map(|rule| &rule.matches)))
+        });
+        near(nearby, &mut self.work, asked, range.len(), range)
     }
 
     /// Goes through new rules in order and settles the pairs that each takes, until none is left
@@ -211,6 +211,26 @@ struct Asked<'a> {
     place: u32,
     matches: &'a Match,
     outline: Outline,
+}
+
+/// The places of `range` that are near this one, if asking for them is less work than comparing
+/// `otherwise` rules.
+fn near(
+    nearby: &Nearby,
+    work: &mut usize,
+    asked: &Asked<'_>,
+    otherwise: usize,
+    range: Range<u32>,
+) -> Option<Vec<u32>> {
+    let cost = nearby.count(asked.matches) * TREE_COST;
+    *work = work.saturating_sub(COUNT_COST);
+    if cost >= otherwise || cost > *work {
+        return None;
+    }
+    *work -= cost;
+    let mut near = nearby.of(asked.matches);
+    near.retain(|place| range.contains(place));
+    Some(near)
 }
 
 /// What comparing two matches costs at most, in comparisons of outlines.

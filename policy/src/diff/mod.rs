@@ -52,6 +52,7 @@ mod heirs;
 mod installed;
 mod nearby;
 mod sweep;
+mod takers;
 mod transfer;
 mod zones;
 

@@ -1,89 +1,120 @@
 //! The new rules whose addresses are near those of an old rule, found without looking at all.
 //!
 //! A rule's source and destination are each taken as one range, from the first to the last
-//! address. For each family and side the ranges lie in an interval tree; the side with fewer
-//! meetings is asked.
+//! address, and lie in interval trees. For each family there are two ways to ask: by source, and
+//! then by destination for those rules whose source says next to nothing; or the other way round.
+//! The way that gives fewer rules is taken.
 
 use super::compare::hull;
 use crate::matching::Match;
-use crate::ruleset::RuleSet;
+use crate::prefix::Word;
 
 /// Rules by the ranges of their addresses.
 pub(super) struct Nearby {
-    v4: Sides<u32>,
-    v6: Sides<u128>,
+    v4: Family<u32>,
+    v6: Family<u128>,
 }
+
+/// Source and destination of a rule, from the first to the last address.
+type Sides<T> = [(T, T); 2];
 
 /// The trees of one family.
-struct Sides<T> {
-    src: Tree<T>,
-    dst: Tree<T>,
+struct Family<T> {
+    by_src: Way<T>,
+    by_dst: Way<T>,
 }
 
-/// The side to be asked about a rule.
-enum Side {
-    Src,
-    Dst,
+/// One way to ask for rules: every rule is in one of the trees.
+struct Way<T> {
+    /// Whether the source is asked first.
+    src_first: bool,
+    /// Rules whose first side is narrow, by that side.
+    narrow: Tree<T>,
+    /// The others, by the other side.
+    wide: Tree<T>,
 }
 
 impl Nearby {
-    pub(super) fn new(rules: &RuleSet) -> Self {
-        let matches = || (0u32..).zip(rules.rules.iter().map(|rule| &rule.matches));
-        Self {
-            v4: Sides::new(matches().map(|(place, m)| (place, m.src.v4(), m.dst.v4()))),
-            v6: Sides::new(matches().map(|(place, m)| (place, m.src.v6(), m.dst.v6()))),
-        }
+    /// From rules and their places.
+    pub(super) fn new<'a>(rules: impl Iterator<Item = (u32, &'a Match)> + Clone) -> Self {
+        let v4 = rules.clone().filter_map(|(place, m)| Some((place, v4_sides(m)?)));
+        let v6 = rules.filter_map(|(place, m)| Some((place, v6_sides(m)?)));
+        Self { v4: Family::new(&v4.collect::<Vec<_>>()), v6: Family::new(&v6.collect::<Vec<_>>()) }
     }
 
-    /// How many places [`Self::of`] would give.
+    /// How many places [`Self::of`] would find.
     pub(super) fn count(&self, matches: &Match) -> usize {
-        let v4 = self.v4.best(matches.src.v4(), matches.dst.v4());
-        let v6 = self.v6.best(matches.src.v6(), matches.dst.v6());
-        v4.map_or(0, |(count, _)| count) + v6.map_or(0, |(count, _)| count)
+        let v4 = v4_sides(matches).map_or(0, |asked| self.v4.best(&asked).0);
+        let v6 = v6_sides(matches).map_or(0, |asked| self.v6.best(&asked).0);
+        v4 + v6
     }
 
     /// The places of all rules that can match a packet of this rule's, and of some that can't, in
     /// rising order.
     pub(super) fn of(&self, matches: &Match) -> Vec<u32> {
-        let mut places = Vec::with_capacity(self.count(matches));
-        self.v4.collect(matches.src.v4(), matches.dst.v4(), &mut places);
-        self.v6.collect(matches.src.v6(), matches.dst.v6(), &mut places);
+        let mut places = Vec::new();
+        if let Some(asked) = v4_sides(matches) {
+            self.v4.best(&asked).1.collect(&asked, &mut places);
+        }
+        if let Some(asked) = v6_sides(matches) {
+            self.v6.best(&asked).1.collect(&asked, &mut places);
+        }
         places.sort_unstable();
         places.dedup();
         places
     }
 }
 
-impl<T: Copy + Ord> Sides<T> {
-    /// From places of rules and their ranges; rules that have none of the family are left out.
-    fn new<'a>(rules: impl Iterator<Item = (u32, &'a [(T, T)], &'a [(T, T)])>) -> Self
-    where
-        T: 'a,
-    {
-        let both = rules.filter_map(|(place, src, dst)| Some((place, hull(src)?, hull(dst)?)));
-        let (src, dst) = both
-            .map(|(place, src, dst)| (Node::new(place, src), Node::new(place, dst)))
-            .unzip::<_, _, Vec<_>, Vec<_>>();
-        Self { src: Tree::new(src), dst: Tree::new(dst) }
+fn v4_sides(matches: &Match) -> Option<Sides<u32>> {
+    Some([hull(matches.src.v4())?, hull(matches.dst.v4())?])
+}
+
+fn v6_sides(matches: &Match) -> Option<Sides<u128>> {
+    Some([hull(matches.src.v6())?, hull(matches.dst.v6())?])
+}
+
+impl<T: Word> Family<T> {
+    fn new(rules: &[(u32, Sides<T>)]) -> Self {
+        Self { by_src: Way::new(rules, true), by_dst: Way::new(rules, false) }
     }
 
-    /// The side with fewer meetings, and how many it has. `None` for a rule without addresses of
-    /// the family.
-    fn best(&self, src: &[(T, T)], dst: &[(T, T)]) -> Option<(usize, Side)> {
-        let (src, dst) = (self.src.count(hull(src)?), self.dst.count(hull(dst)?));
-        Some(if src < dst { (src, Side::Src) } else { (dst, Side::Dst) })
+    /// The better way to ask, and how many rules it gives.
+    fn best(&self, asked: &Sides<T>) -> (usize, &Way<T>) {
+        let (by_src, by_dst) = (self.by_src.count(asked), self.by_dst.count(asked));
+        if by_src < by_dst { (by_src, &self.by_src) } else { (by_dst, &self.by_dst) }
     }
+}
 
-    fn collect(&self, src: &[(T, T)], dst: &[(T, T)], places: &mut Vec<u32>) {
-        let (tree, range) = match self.best(src, dst) {
-            Some((_, Side::Src)) => (&self.src, hull(src)),
-            Some((_, Side::Dst)) => (&self.dst, hull(dst)),
-            None => return,
-        };
-        if let Some(range) = range {
-            collect(&tree.nodes, range, places);
+impl<T: Word> Way<T> {
+    fn new(rules: &[(u32, Sides<T>)], src_first: bool) -> Self {
+        let (mut narrow, mut wide) = (Vec::new(), Vec::new());
+        for (place, sides) in rules {
+            let (own, other) = ordered(sides, src_first);
+            // More than a 256th of all addresses.
+            if own.0.common_bits(own.1) < 8 {
+                wide.push(Node::new(*place, other));
+            } else {
+                narrow.push(Node::new(*place, own));
+            }
         }
+        Self { src_first, narrow: Tree::new(narrow), wide: Tree::new(wide) }
     }
+
+    fn count(&self, asked: &Sides<T>) -> usize {
+        let (own, other) = ordered(asked, self.src_first);
+        self.narrow.count(own) + self.wide.count(other)
+    }
+
+    fn collect(&self, asked: &Sides<T>, places: &mut Vec<u32>) {
+        let (own, other) = ordered(asked, self.src_first);
+        collect(&self.narrow.nodes, own, places);
+        collect(&self.wide.nodes, other, places);
+    }
+}
+
+/// The side that is asked first, and the other.
+fn ordered<T: Copy>([src, dst]: &Sides<T>, src_first: bool) -> ((T, T), (T, T)) {
+    if src_first { (*src, *dst) } else { (*dst, *src) }
 }
 
 /// Ranges sorted by their starts. The middle of the list is the root of a tree, the middles of the

@@ -1,5 +1,293 @@
-//! x
-use crate::diag::Faults;
+//! Rules and definitions that can't do what they seem to.
+//!
+//! Goes in: a compiled policy and what it was compiled from. Comes out: warnings. Each one is
+//! proved by sets: a rule that is said never to match never does. Not every such rule is found:
+//! work is bounded, so that a policy of 100,000 rules is looked through in the time that it takes
+//! to compile. Not here: NAT rules, and whether the policy is wise.
+
+mod index;
+mod region;
+mod unused;
+
+use crate::diag::{Fault, Faults, codes};
+use crate::matching::Match;
+use crate::parallel;
 use crate::resolve::Resolved;
-use crate::syntax::Draft;
-pub(crate) fn check(_draft: &Draft<'_>, _resolved: &Resolved<'_>, _threads: usize, _faults: &mut Faults) {}
+use crate::ruleset::{Action, Rule};
+use crate::syntax::{self, Draft, Word};
+use crate::yaml::Node;
+use crate::zone::ZoneSet;
+use index::Index;
+use region::{Address, Area, Rest};
+
+/// Fewer rules than this are not worth a thread.
+const LEAST: usize = 1000;
+/// Cuts that are tried to prove a rule unreachable; also the most rules that such a proof names.
+const CUTS: usize = 16;
+/// Entries of a list that are looked at one by one.
+const ENTRIES: usize = 16;
+
+/// Adds all warnings about a policy without errors.
+pub(crate) fn check(
+    draft: &Draft<'_>,
+    resolved: &Resolved<'_>,
+    threads: usize,
+    faults: &mut Faults,
+) {
+    unused::check(resolved, faults);
+    let linter = Linter::new(draft, resolved);
+    let rules: Vec<u32> = (0..).take(resolved.origins.len()).collect();
+    for more in parallel::run(parallel::chunks(&rules, threads, LEAST), |rules| {
+        let mut faults = Faults::new();
+        let mut found = Vec::new();
+        for rule in rules {
+            linter.check(*rule, &mut found, &mut faults);
+        }
+        faults
+    }) {
+        faults.append(more);
+    }
+}
+
+struct Linter<'t, 'r> {
+    draft: &'r Draft<'t>,
+    resolved: &'r Resolved<'t>,
+    zones: ZoneSet,
+    v4: Index<'r, u32>,
+    v6: Index<'r, u128>,
+}
+
+impl<'t, 'r> Linter<'t, 'r> {
+    fn new(draft: &'r Draft<'t>, resolved: &'r Resolved<'t>) -> Self {
+        let zones = ZoneSet::first(resolved.rules.zones.len());
+        let rules = || resolved.rules.rules.iter().take(resolved.origins.len());
+        Self {
+            draft,
+            resolved,
+            zones,
+            v4: Index::new(rules().map(|rule| Area::of(&rule.matches, zones)).collect()),
+            v6: Index::new(rules().map(|rule| Area::of(&rule.matches, zones)).collect()),
+        }
+    }
+
+    fn rule(&self, rule: u32) -> Option<(&'r Rule, &'r syntax::Rule<'t>)> {
+        let index = usize::try_from(rule).ok()?;
+        let origin = self.draft.rules.get(*self.resolved.origins.get(index)?)?;
+        Some((self.resolved.rules.rules.get(index)?, origin))
+    }
+
+    fn check(&self, rule: u32, found: &mut Vec<u32>, faults: &mut Faults) {
+        let Some((compiled, declared)) = self.rule(rule) else { return };
+        let Some(name) = declared.name else { return };
+        let (v4, v6) = (self.v4.area(rule), self.v6.area(rule));
+        if v4.is_none() && v6.is_none() {
+            faults.push(empty(compiled, name));
+        } else if let Some(above) = self.covering(v4, v6, rule, found) {
+            faults.push(self.shadowed(rule, compiled, name, above));
+        } else if let Some(above) = self.covering_together(v4, v6, rule, found) {
+            faults.push(self.unreachable(name, &above));
+        } else {
+            self.check_entries(rule, compiled, declared, found, faults);
+        }
+    }
+
+    /// The first rule above that covers both parts of a match.
+    fn covering(
+        &self,
+        v4: Option<&Area<'_, u32>>,
+        v6: Option<&Area<'_, u128>>,
+        before: u32,
+        found: &mut Vec<u32>,
+    ) -> Option<u32> {
+        match (v4, v6) {
+            (Some(area), _) => self.v4.matching(&area.probe()?, before, found),
+            (None, Some(area)) => self.v6.matching(&area.probe()?, before, found),
+            (None, None) => return None,
+        }
+        let covers = |rule: u32| covers(&self.v4, rule, v4) && covers(&self.v6, rule, v6);
+        found.iter().copied().filter(|rule| covers(*rule)).min()
+    }
+
+    /// Rules above that together cover both parts of a match.
+    fn covering_together(
+        &self,
+        v4: Option<&Area<'_, u32>>,
+        v6: Option<&Area<'_, u128>>,
+        before: u32,
+        found: &mut Vec<u32>,
+    ) -> Option<Vec<u32>> {
+        let mut above = Vec::new();
+        if let Some(area) = v4 {
+            exhaust(&self.v4, area, before, found, &mut above)?;
+        }
+        if let Some(area) = v6 {
+            exhaust(&self.v6, area, before, found, &mut above)?;
+        }
+        above.sort_unstable();
+        above.dedup();
+        Some(above)
+    }
+
+    fn shadowed(&self, rule: u32, compiled: &Rule, name: Word<'_>, above: u32) -> Fault {
+        let Some((first, declared)) = self.rule(above) else {
+            return Fault::warning(codes::SHADOWED_RULE, "");
+        };
+        let place = declared.name.map_or(declared.start, |name| name.span);
+        let back = covers(&self.v4, rule, self.v4.area(above))
+            && covers(&self.v6, rule, self.v6.area(above));
+        let what = format!("seq {}, {}", first.seq, action(first.action));
+        if back && first.action == compiled.action {
+            let message = format!("rule `{}` repeats rule `{}`", name.text, first.name);
+            return Fault::warning(codes::DUPLICATE_RULE, message)
+                .at(name.span, "matches the same and does the same")
+                .at(place, what);
+        }
+        let message = format!("rule `{}` is shadowed by rule `{}`", name.text, first.name);
+        Fault::warning(codes::SHADOWED_RULE, message)
+            .at(name.span, format!("never decides: {}", action(compiled.action)))
+            .at(place, format!("{what}: takes every packet first"))
+    }
+
+    fn unreachable(&self, name: Word<'_>, above: &[u32]) -> Fault {
+        let message = format!("rule `{}` is unreachable", name.text);
+        let label = "the rules above that take every packet, together:";
+        let names: Vec<_> = above.iter().filter_map(|rule| self.rule(*rule)).collect();
+        let list: Vec<_> = names.iter().map(|(rule, _)| format!("`{}`", rule.name)).collect();
+        let fault = Fault::warning(codes::UNREACHABLE_RULE, message);
+        let mut fault = fault.at(name.span, format!("{label} {}", list.join(", ")));
+        for (rule, declared) in names {
+            let place = declared.name.map_or(declared.start, |name| name.span);
+            fault = fault.at(place, format!("seq {}, {}", rule.seq, action(rule.action)));
+        }
+        fault
+    }
+
+    /// Looks for entries of the rule's lists that one rule above takes whole, with another action.
+    fn check_entries(
+        &self,
+        rule: u32,
+        compiled: &Rule,
+        declared: &syntax::Rule<'_>,
+        found: &mut Vec<u32>,
+        faults: &mut Faults,
+    ) {
+        let services = match &declared.service {
+            syntax::ServiceRef::Names(nodes) => nodes,
+            _ => &[][..],
+        };
+        let sides = [
+            (Side::From, declared.from),
+            (Side::To, declared.to),
+            (Side::Src, declared.src),
+            (Side::Dst, declared.dst),
+            (Side::Service, services),
+        ];
+        for (side, nodes) in sides {
+            if nodes.len() < 2 {
+                continue;
+            }
+            for node in nodes.iter().take(ENTRIES) {
+                let Some(part) = self.only(&compiled.matches, side, node) else { continue };
+                let (v4, v6) = (Area::of(&part, self.zones), Area::of(&part, self.zones));
+                let Some(above) = self.covering(v4.as_ref(), v6.as_ref(), rule, found) else {
+                    continue;
+                };
+                let Some((first, origin)) = self.rule(above) else { continue };
+                if first.action == compiled.action {
+                    continue;
+                }
+                let text = node.text().unwrap_or("");
+                let message = format!(
+                    "`{text}` in rule `{}` is shadowed by rule `{}`",
+                    compiled.name, first.name
+                );
+                let label = format!("never decides: {}", action(compiled.action));
+                let place = origin.name.map_or(origin.start, |name| name.span);
+                let what = format!("seq {}, {}", first.seq, action(first.action));
+                let fault = Fault::warning(codes::PARTLY_SHADOWED, message).at(node.span, label);
+                faults.push(fault.at(place, format!("{what}: takes these packets first")));
+            }
+        }
+    }
+
+    /// A match with one entry of a list instead of all of them.
+    fn only(&self, matches: &Match, side: Side, node: &Node<'_>) -> Option<Match> {
+        let word = Word::of(node).filter(|word| word.text != "any")?;
+        let nodes = std::slice::from_ref(node);
+        let mut part = matches.clone();
+        let mut faults = Faults::new();
+        match side {
+            Side::From => part.from = ZoneSet::only(self.resolved.zones.get(word.text)?),
+            Side::To => part.to = ZoneSet::only(self.resolved.zones.get(word.text)?),
+            Side::Src => part.src = self.resolved.symbols.addresses(nodes, &mut faults),
+            Side::Dst => part.dst = self.resolved.symbols.addresses(nodes, &mut faults),
+            Side::Service => part.services = self.resolved.symbols.services(nodes, &mut faults),
+        }
+        Some(part)
+    }
+}
+
+/// A part of a rule that can be a list.
+#[derive(Clone, Copy)]
+enum Side {
+    From,
+    To,
+    Src,
+    Dst,
+    Service,
+}
+
+/// Whether a rule covers an area; nothing is covered by every rule.
+fn covers<A: Address>(index: &Index<'_, A>, rule: u32, area: Option<&Area<'_, A>>) -> bool {
+    area.is_none_or(|area| index.area(rule).is_some_and(|above| above.covers(area)))
+}
+
+/// Takes rules above from an area until nothing is left, and adds them to `above`; `None` when
+/// something is left.
+fn exhaust<A: Address>(
+    index: &Index<'_, A>,
+    area: &Area<'_, A>,
+    before: u32,
+    found: &mut Vec<u32>,
+    above: &mut Vec<u32>,
+) -> Option<()> {
+    let mut rest: Option<Rest<A>> = None;
+    for _ in 0..CUTS {
+        let left = match &rest {
+            Some(rest) => match rest.area() {
+                Some(left) => left,
+                None => return Some(()),
+            },
+            None => *area,
+        };
+        index.matching(&left.probe()?, before, found);
+        if found.is_empty() {
+            return None;
+        }
+        let rest = rest.get_or_insert_with(|| Rest::new(area));
+        // One of the rules that match this flow has to take it; the highest comes first.
+        found.sort_unstable();
+        let taken = found.iter().find(|rule| index.area(**rule).is_some_and(|a| rest.take(a)));
+        above.push(*taken?);
+    }
+    rest.is_some_and(|rest| rest.area().is_none()).then_some(())
+}
+
+fn empty(rule: &Rule, name: Word<'_>) -> Fault {
+    let (src, dst) = (&rule.matches.src, &rule.matches.dst);
+    let label = if src.is_empty() || dst.is_empty() {
+        "its service goes with one address family, its addresses are of the other"
+    } else {
+        "its sources are of one address family, its destinations of the other"
+    };
+    let message = format!("no packet can match rule `{}`", rule.name);
+    Fault::warning(codes::EMPTY_MATCH, message).at(name.span, label)
+}
+
+const fn action(action: Action) -> &'static str {
+    match action {
+        Action::Accept => "accept",
+        Action::Drop => "drop",
+        Action::Reject => "reject",
+    }
+}

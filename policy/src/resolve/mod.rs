@@ -10,7 +10,7 @@ mod symbols;
 mod table;
 mod zones;
 
-pub(crate) use rules::FAMILY_NEUTRAL;
+pub(crate) use rules::unique_names;
 pub(crate) use symbols::Symbols;
 pub(crate) use table::Table;
 pub(crate) use zones::Zones;
@@ -32,11 +32,7 @@ pub(crate) struct Resolved<'t> {
 }
 
 /// Compiles a draft on up to `threads` threads.
-pub(crate) fn resolve<'t>(
-    draft: &Draft<'t>,
-    threads: usize,
-    faults: &mut Faults,
-) -> Resolved<'t> {
+pub(crate) fn resolve<'t>(draft: &Draft<'t>, threads: usize, faults: &mut Faults) -> Resolved<'t> {
     let zones = Zones::new(draft, faults);
     let symbols = Symbols::new(draft, faults);
     let (rules, origins) = rules::resolve(draft, &zones, &symbols, threads, faults);
@@ -46,10 +42,7 @@ pub(crate) fn resolve<'t>(
         zones: zones.compiled(draft),
         rules,
         nat,
-        queue_failure: draft
-            .defaults
-            .queue_failure
-            .unwrap_or(crate::ruleset::QueueFailure::Closed),
+        queue_failure: draft.defaults.queue_failure.unwrap_or(crate::ruleset::QueueFailure::Closed),
     };
     Resolved { rules, origins, symbols, zones }
 }

@@ -65,7 +65,8 @@ fn compile(
     if !families.v4 && !families.v6 {
         let message = "this NAT rule translates to an address of the other family";
         let span = rule.family.map_or_else(Span::default, |(_, span)| span);
-        faults.push(Fault::error(codes::NO_FAMILY, message).at(span, "leaves nothing to translate"));
+        faults
+            .push(Fault::error(codes::NO_FAMILY, message).at(span, "leaves nothing to translate"));
         return None;
     }
     Some(NatRule {
@@ -134,11 +135,7 @@ fn check_ports(services: &[Service], span: Span, faults: &mut Faults) {
         matches!(
             service.protocol,
             Some(
-                protocol::TCP
-                    | protocol::UDP
-                    | protocol::SCTP
-                    | protocol::DCCP
-                    | protocol::UDPLITE
+                protocol::TCP | protocol::UDP | protocol::SCTP | protocol::DCCP | protocol::UDPLITE
             )
         )
     };

@@ -34,10 +34,8 @@ pub(super) fn resolve(
     let was_too_large = symbols.is_too_large();
     let parts = parallel::run(parallel::chunks(&draft.rules, threads, LEAST), |rules| {
         let mut faults = Faults::new();
-        let compiled: Vec<_> = rules
-            .iter()
-            .map(|rule| compile(rule, default, zones, symbols, &mut faults))
-            .collect();
+        let compiled: Vec<_> =
+            rules.iter().map(|rule| compile(rule, default, zones, symbols, &mut faults)).collect();
         (compiled, faults)
     });
     let mut compiled = Vec::with_capacity(draft.rules.len() + 2);
@@ -99,9 +97,6 @@ pub(super) fn services(
     }
 }
 
-/// Whether services are for both address families.
-pub(crate) const FAMILY_NEUTRAL: fn(&[Service]) -> bool = |services| single_family(services).is_none();
-
 /// The protocol of services that are all ICMP, or all ICMPv6: those go with one address family.
 fn single_family(services: &[Service]) -> Option<u8> {
     let first = services.first()?.protocol?;
@@ -147,7 +142,7 @@ fn built_in(draft: &Draft<'_>, on_change: OnChange) -> [Rule; 2] {
 }
 
 /// Reports names that are used twice.
-pub(super) fn unique_names<'t>(
+pub(crate) fn unique_names<'t>(
     names: impl ExactSizeIterator<Item = Option<Word<'t>>>,
     kind: &str,
     faults: &mut Faults,

@@ -111,7 +111,7 @@ impl<'t> Symbols<'t> {
     }
 
     /// The addresses of a list of objects, groups and addresses. An empty list stands for any.
-    pub(super) fn addresses(&self, nodes: &[Node<'_>], faults: &mut Faults) -> AddressSet {
+    pub(crate) fn addresses(&self, nodes: &[Node<'_>], faults: &mut Faults) -> AddressSet {
         if let [] = nodes {
             return AddressSet::any();
         }
@@ -151,7 +151,7 @@ impl<'t> Symbols<'t> {
     }
 
     /// The entries of a list of services.
-    pub(super) fn services(&self, nodes: &[Node<'_>], faults: &mut Faults) -> Vec<Service> {
+    pub(crate) fn services(&self, nodes: &[Node<'_>], faults: &mut Faults) -> Vec<Service> {
         if let [node] = nodes {
             return Word::of(node).map_or_else(Vec::new, |word| self.service(word, faults));
         }

@@ -30,7 +30,9 @@ impl<'t> Zones<'t> {
             let next = usize::from(ZoneId::FIRST_NAMED) + zones.names.len();
             let Some(id) = u8::try_from(next).ok().and_then(ZoneId::new) else {
                 let message = format!("more than {} zones", Self::LIMIT);
-                faults.push(Fault::error(codes::TOO_MANY, message).at(zone.name.span, "one too many"));
+                faults.push(
+                    Fault::error(codes::TOO_MANY, message).at(zone.name.span, "one too many"),
+                );
                 break;
             };
             zones.index.insert(zone.name.text, (id, zone.name.span));
@@ -77,9 +79,7 @@ impl<'t> Zones<'t> {
         let fault = unknown(codes::UNKNOWN_ZONE, "zone", word, "not in zones");
         let names = self.names.iter().copied().chain(["any", "self"]);
         match suggest::nearest(word.text, names) {
-            Some(near) => {
-                fault.did_you_mean(near, self.index.get(near).map(|(_, span)| *span))
-            }
+            Some(near) => fault.did_you_mean(near, self.index.get(near).map(|(_, span)| *span)),
             None => fault,
         }
     }

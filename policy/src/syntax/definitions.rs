@@ -131,11 +131,7 @@ pub(super) fn services<'t>(section: Entry<'t>, out: &mut Vec<ServiceDef<'t>>, fa
 }
 
 /// The entries of a section that maps names to something. A section with nothing in it has none.
-fn named<'t>(
-    section: Entry<'t>,
-    of: &str,
-    faults: &mut Faults,
-) -> Vec<(Word<'t>, &'t Node<'t>)> {
+fn named<'t>(section: Entry<'t>, of: &str, faults: &mut Faults) -> Vec<(Word<'t>, &'t Node<'t>)> {
     let Some((_, value)) = section else { return Vec::new() };
     if value.is_nothing() {
         return Vec::new();

@@ -91,8 +91,10 @@ fn nat<'t>(node: &'t Node<'t>, faults: &mut Faults) -> Option<Nat<'t>> {
     // Destination NAT comes before routing: there is no egress zone yet, and the destination that
     // it matches has a key of its own, because rules mean the one after it by `dst`.
     let misplaced = if dnat.is_some() {
-        [(to, "destination NAT happens before the egress zone is known"),
-         (dst, "destination NAT matches the address before translation: write `to_addr`")]
+        [
+            (to, "destination NAT happens before the egress zone is known"),
+            (dst, "destination NAT matches the address before translation: write `to_addr`"),
+        ]
     } else {
         [(to_addr, "source NAT matches the destination by `dst`"), (None, "")]
     };
@@ -115,8 +117,7 @@ fn nat<'t>(node: &'t Node<'t>, faults: &mut Faults) -> Option<Nat<'t>> {
         src: addresses(src, faults),
         dst: addresses(if dnat.is_some() { to_addr } else { dst }, faults),
         service: service_ref(service, faults),
-        family: family
-            .and_then(|(_, v)| Some((scalar::word(v, FAMILIES, faults)?, v.span))),
+        family: family.and_then(|(_, v)| Some((scalar::word(v, FAMILIES, faults)?, v.span))),
         target,
     })
 }
@@ -140,7 +141,9 @@ fn destination<'t>(node: &'t Node<'t>, faults: &mut Faults) -> Option<Target<'t>
         let record = Record::read(node, &DNAT, faults)?;
         let [to, port] = record.values;
         let port = match port {
-            Some((_, value)) => Some((single_port(scalar_word(value, faults)?, faults)?, value.span)),
+            Some((_, value)) => {
+                Some((single_port(scalar_word(value, faults)?, faults)?, value.span))
+            }
             None => None,
         };
         let Some((_, to)) = to else {

@@ -25,11 +25,7 @@ pub(super) struct Record<'t, const N: usize> {
 
 impl<'t, const N: usize> Record<'t, N> {
     /// Reads a mapping; `None` when the node is something else.
-    pub(super) fn read(
-        node: &'t Node<'t>,
-        keys: &Keys<N>,
-        faults: &mut Faults,
-    ) -> Option<Self> {
+    pub(super) fn read(node: &'t Node<'t>, keys: &Keys<N>, faults: &mut Faults) -> Option<Self> {
         let Some(entries) = node.map() else {
             let expected = format!("{} has to be a mapping", keys.of);
             faults.push(wrong_kind(node, &expected));

@@ -4,7 +4,7 @@ use super::definitions::Entry;
 use super::record::{Keys, Record, missing, wrong_kind};
 use super::scalar::{self, Word, one_or_more};
 use super::service;
-use crate::diag::{Faults};
+use crate::diag::Faults;
 use crate::matching::Service;
 use crate::parallel;
 use crate::ruleset::{Action, OnChange};
@@ -47,9 +47,7 @@ pub(crate) const SEQ_LIMIT: u32 = u32::MAX - 2;
 /// The keys of a rule.
 pub(crate) const RULE: Keys<10> = Keys {
     of: "a rule",
-    known: [
-        "seq", "name", "from", "to", "src", "dst", "service", "action", "log", "on_change",
-    ],
+    known: ["seq", "name", "from", "to", "src", "dst", "service", "action", "log", "on_change"],
     later: &["schedule", "limit", "limits", "inspect"],
 };
 

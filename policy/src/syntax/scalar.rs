@@ -42,11 +42,8 @@ pub(crate) const ACTIONS: &[(&str, Action)] =
 /// Words for `log`.
 pub(crate) const LOG: &[(&str, bool)] = &[("true", true), ("false", false), ("start", true)];
 /// Words for `on_change`.
-pub(crate) const ON_CHANGE: &[(&str, OnChange)] = &[
-    ("rematch", OnChange::Rematch),
-    ("keep", OnChange::Keep),
-    ("terminate", OnChange::Terminate),
-];
+pub(crate) const ON_CHANGE: &[(&str, OnChange)] =
+    &[("rematch", OnChange::Rematch), ("keep", OnChange::Keep), ("terminate", OnChange::Terminate)];
 /// Words for `queue_failure`.
 pub(crate) const QUEUE_FAILURE: &[(&str, QueueFailure)] =
     &[("closed", QueueFailure::Closed), ("open", QueueFailure::Open)];

@@ -193,8 +193,7 @@ pub(super) fn icmp_type(
 /// An IP protocol by name or number.
 pub(super) fn protocol_number(word: Word<'_>, faults: &mut Faults) -> Option<u8> {
     let named = PROTOCOLS.iter().find(|(name, _)| *name == word.text).map(|(_, n)| *n);
-    let number =
-        named.or_else(|| decimal(word.text).and_then(|number| u8::try_from(number).ok()));
+    let number = named.or_else(|| decimal(word.text).and_then(|number| u8::try_from(number).ok()));
     if number.is_none() {
         let message = format!("`{}` is not a protocol", shorten(word.text));
         let fault = Fault::error(codes::BAD_PROTOCOL, message);
@@ -220,7 +219,8 @@ pub(crate) fn normalised(mut entries: Vec<Service>) -> Vec<Service> {
     let whole = |service: &Service| {
         service.src_port == PortRange::ANY && service.dst_port == PortRange::ANY
     };
-    let covered: Vec<Option<u8>> = entries.iter().filter(|s| whole(s)).map(|s| s.protocol).collect();
+    let covered: Vec<Option<u8>> =
+        entries.iter().filter(|s| whole(s)).map(|s| s.protocol).collect();
     let mut joined: Vec<Service> = Vec::with_capacity(entries.len());
     for entry in entries {
         if !whole(&entry) && covered.contains(&entry.protocol) {

@@ -65,9 +65,7 @@ fn test<'t>(node: &'t Node<'t>, faults: &mut Faults) -> Option<Test<'t>> {
     let record = Record::read(node, &TEST, faults)?;
     let start = record.start;
     let [name, from, to, src, dst, proto, sport, dport, icmp, icmpv6, expect, rule] = record.values;
-    let needed = [
-        (name, "name"), (from, "from"), (src, "src"), (dst, "dst"), (expect, "expect"),
-    ];
+    let needed = [(name, "name"), (from, "from"), (src, "src"), (dst, "dst"), (expect, "expect")];
     for (entry, key) in needed {
         if entry.is_none() {
             faults.push(missing(TEST.of, key, start));
@@ -83,7 +81,8 @@ fn test<'t>(node: &'t Node<'t>, faults: &mut Faults) -> Option<Test<'t>> {
         _ => host(v, faults).map(Destination::Address),
     });
     let packet = upper_layer([proto, sport, dport, icmp, icmpv6], start, faults);
-    let action = expect.and_then(|(_, v)| Some((scalar::word(v, scalar::ACTIONS, faults)?, v.span)));
+    let action =
+        expect.and_then(|(_, v)| Some((scalar::word(v, scalar::ACTIONS, faults)?, v.span)));
     let rule = rule.map(|(_, v)| single(v, faults));
     let (expect, expect_span) = action?;
     let (protocol, src_port, dst_port) = packet?;
@@ -140,9 +139,8 @@ fn upper_layer(
     start: Span,
     faults: &mut Faults,
 ) -> Option<(u8, u16, u16)> {
-    let incomplete = |message: String, span: Span| {
-        Fault::error(codes::TEST_INCOMPLETE, message).at(span, "")
-    };
+    let incomplete =
+        |message: String, span: Span| Fault::error(codes::TEST_INCOMPLETE, message).at(span, "");
     let number = match proto {
         Some((_, value)) => Some(protocol_number(single(value, faults)?, faults)?),
         None => None,
@@ -171,14 +169,19 @@ fn upper_layer(
         protocol::TCP | protocol::UDP | protocol::SCTP | protocol::DCCP | protocol::UDPLITE
     );
     let mut port = |entry: Entry<'_>| match entry {
-        Some((_, value)) => single(value, faults).and_then(|word| single_port(word, faults)).map(Some),
+        Some((_, value)) => {
+            single(value, faults).and_then(|word| single_port(word, faults)).map(Some)
+        }
         None => Some(None),
     };
     let (source, destination) = (port(sport), port(dport));
     let (source, destination) = (source?, destination?);
     match (number, destination) {
         (protocol::ICMP, _) => {
-            faults.push(incomplete("a test with ICMP needs a type: `icmp: echo-request`".into(), start));
+            faults.push(incomplete(
+                "a test with ICMP needs a type: `icmp: echo-request`".into(),
+                start,
+            ));
             None
         }
         (protocol::ICMPV6, _) => {

@@ -131,7 +131,9 @@ impl<'a> Reader<'a, '_> {
         }
         let bytes = self.text.as_bytes();
         let inside = |byte: Option<&u8>| {
-            byte.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'/' | b'-'))
+            byte.is_some_and(|b| {
+                b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'/' | b'-')
+            })
         };
         loop {
             let next = bytes.get(self.at);

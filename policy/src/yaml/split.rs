@@ -6,10 +6,10 @@
 //! list of its own. Wherever anything looks odd (tabs, CR, faults, document marks), there is no
 //! result, and the text is parsed in one piece.
 
+use super::Limits;
 use super::build::{Part, part};
 use super::lines;
 use super::node::{Node, Value};
-use super::Limits;
 use crate::parallel;
 use crate::source::Span;
 
@@ -226,7 +226,8 @@ impl List {
         }
         let bare = best_key.trim_end();
         let name = bare.strip_suffix(':')?;
-        if best.1 - best.0 < LEAST || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        if best.1 - best.0 < LEAST || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        {
             return None;
         }
         let body = text.get(best.0..best.1)?;

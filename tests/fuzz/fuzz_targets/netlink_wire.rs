@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(count <= data.len() / 16);
     let Some(written) = writer.finished() else { return };
     let again = messages(written).map(|message| message.attributes().collect::<Vec<_>>());
-    assert!(messages(data).map(|message| message.attributes().collect()).eq(again));
+    assert!(messages(data).map(|message| message.attributes().collect::<Vec<_>>()).eq(again));
 });
 
 fn walk(bytes: &[u8], depth: usize) -> usize {

@@ -1,8 +1,8 @@
 //! Groups: all entries of one mask in one hash table.
 //!
 //! An entry goes into the first group whose mask is a part of its own and whose bucket has room:
-//! that keeps groups few. When there is none, a new group is made with a rounded mask, and if that
-//! has no room either, with the entry's own. Entries that are equal in all bits share a bucket,
+//! that keeps groups few. When there is none, a new group is made with a rounded mask, when that is
+//! full too with one that is rounded less, and at last with the entry's own. Entries that are equal in all bits share a bucket,
 //! however many they are.
 
 use super::entries::{Bits, Entry, layout};
@@ -94,8 +94,8 @@ impl<T: Word> Builder<T> {
                 return;
             }
         }
-        let rounded = entry.mask.rounded();
-        let mask = if self.has(rounded) { entry.mask } else { rounded };
+        let rounded = [T::BITS / 8, T::BITS / 32].map(|step| entry.mask.rounded(step));
+        let mask = rounded.into_iter().find(|mask| !self.has(*mask)).unwrap_or(entry.mask);
         if self.groups.len() < GROUP_LIMIT && !self.has(mask) {
             self.groups.push(GroupBuilder {
                 best: rule,
@@ -178,25 +178,25 @@ impl<T: Word> Bits<T> {
         self.masked(other) == self
     }
 
-    /// A smaller mask that more entries can share: address lengths to the next eighth below, ports
-    /// only if all of their bits are fixed, zones not at all.
-    fn rounded(self) -> Self {
+    /// A smaller mask that more entries can share: address lengths to the next multiple of `step`
+    /// below, ports only if all of their bits are fixed, zones not at all.
+    fn rounded(self, step: u8) -> Self {
         let port = |place: u32| {
             let field = 0xffff << place;
             if self.rest & field == field { field } else { 0 }
         };
         let protocol = self.rest & (0xff << layout::PROTOCOL);
         Self {
-            src: round(self.src),
-            dst: round(self.dst),
+            src: round(self.src, step),
+            dst: round(self.dst, step),
             rest: protocol | port(layout::DST_PORT) | port(layout::SRC_PORT),
         }
     }
 }
 
-fn round<T: Word>(mask: T) -> T {
+fn round<T: Word>(mask: T, step: u8) -> T {
     let len = mask.common_bits(T::mask(T::BITS));
-    T::mask(len - len % (T::BITS / 8))
+    T::mask(len - len % step)
 }
 
 impl<T: Word> Hash for Bits<T> {
