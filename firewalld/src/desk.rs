@@ -32,9 +32,7 @@ impl Desk {
             Request::Reload => self.engine.reload(reply),
             Request::Status => self.observer.ask(Question::Status, reply),
             Request::Rules => self.observer.ask(Question::Rules, reply),
-            Request::Sessions(filter) => {
-                self.observer.ask(Question::Sessions(filter), reply)
-            }
+            Request::Sessions(filter) => self.observer.ask(Question::Sessions(filter), reply),
             Request::Explain(query) => self.observer.ask(Question::Explain(query), reply),
         };
         match accepted {

@@ -16,6 +16,7 @@ use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 use twinwall_control::SourceFile;
 use twinwall_netlink::dataplane::Counter;
@@ -33,9 +34,9 @@ pub struct Running {
     /// When it was loaded.
     pub loaded: SystemTime,
     /// Its text.
-    pub files: Vec<SourceFile>,
-    /// What the daemon's own policy files said at that time.
-    pub own_files: Vec<SourceFile>,
+    pub files: Arc<[SourceFile]>,
+    /// What the daemon's own policy files said at that time, if that was something else.
+    pub own_files: Option<Arc<[SourceFile]>>,
     /// Its keys.
     pub keys: Keys,
     /// When counting began.

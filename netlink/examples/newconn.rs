@@ -114,7 +114,9 @@ fn measure(variant: Variant, count: u32, rate: u32) -> (f64, u32) {
     if let Some(consumer) = consumer {
         let row = eventually("the queue is empty", || queue_row().filter(|row| row.waiting == 0));
         lost = count - row.last_id + row.dropped + row.dropped_to_user;
-        nanoseconds += cpu_time(&consumer.0.id().to_string()) - consumer.1;
+        let c = cpu_time(&consumer.0.id().to_string()) - consumer.1;
+        eprintln!("sender {} consumer {}", nanoseconds / u64::from(count), c / u64::from(count));
+        nanoseconds += c;
     }
     nanoseconds += softirq_threads() - softirq;
     if variant == Variant::Accepted {
@@ -183,6 +185,7 @@ fn consume_nfq() {
 
 fn consume_ours() {
     let mut queue = Queue::bind(&Config::new(QUEUE)).unwrap();
+    let mut last = 0;
     loop {
         if queue.receive(Duration::from_secs(1)).unwrap() == Received::Batch {
             let (packets, verdicts) = queue.batch();
@@ -190,6 +193,7 @@ fn consume_ours() {
                 verdicts.repeat(packet.id, Marks::default().answer(packet.mark, KEY, false));
             }
             queue.flush().unwrap();
+            let st = queue.stats(); if st.packets / 20000 != last { last = st.packets / 20000; eprintln!("{} packets {} batches overruns {}", st.packets, st.batches, st.overruns); }
         }
     }
 }

@@ -148,8 +148,8 @@ pub struct Engine {
     published: Arc<ArcSwap<Published>>,
     links: Vec<Link>,
     settings: Settings,
-    files: Vec<SourceFile>,
-    own_files: Vec<SourceFile>,
+    files: Arc<[SourceFile]>,
+    own_files: Arc<[SourceFile]>,
     own_path: PathBuf,
     counts: Vec<Arc<Counts>>,
 }
@@ -188,7 +188,7 @@ impl Engine {
             Ok(files) => {
                 let result = self.apply(files.clone());
                 if result.is_ok() {
-                    self.own_files = files;
+                    self.own_files = files.into();
                     self.keep_state();
                 }
                 result

@@ -5,7 +5,7 @@ use super::{Engine, nat, sweep};
 use crate::moved::Tally;
 use crate::published::Published;
 use crate::snapshot::{Policy, Snapshot};
-use crate::state::Running;
+use crate::state::{Directory, Running};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,19 +41,28 @@ impl Engine {
     /// Loads a policy. The error is for the operator; the running policy is untouched then.
     pub(super) fn apply(&mut self, files: Vec<SourceFile>) -> Result<report::Apply, String> {
         let began = Instant::now();
+        let done = |step| tracing::debug!(step, ms = millis(began.elapsed()), "reload");
         let before = self.published.load_full();
         let ready = self.get_ready(&files, &before.policy.installed)?;
         let old_settings = self.settings.clone();
+        done("compiled");
         let moved_before = self.moved_by_workers();
         self.switch_to(&before, &ready).map_err(|reason| {
             self.settings = old_settings;
             format!("error: {reason}\n{}", self.note())
         })?;
         let effective = began.elapsed();
-        self.files = files;
-        let sessions = self.sweep(&before.policy.installed, &ready, moved_before);
-        self.publish(|_| {});
-        self.keep_state();
+        done("in force");
+        self.files = files.into();
+        // Both take their time, and neither needs the other.
+        let state = self.running();
+        let directory = self.directory.clone();
+        let storing = move || keep(&directory, &state);
+        let sessions = std::thread::scope(|scope| {
+            scope.spawn(storing);
+            self.sweep(&before.policy.installed, &ready, moved_before)
+        });
+        done("swept and stored");
         let rules = ready.policy.installed.rules();
         let report = report::Apply {
             generation: self.published.load().generation,
@@ -274,26 +283,33 @@ impl Engine {
 
     /// Writes down what a daemon after this one has to know.
     pub(super) fn keep_state(&self) {
+        keep(&self.directory, &self.running());
+    }
+
+    fn running(&self) -> Running {
         let published = self.published.load();
-        let running = Running {
+        let folded = published.folded.iter();
+        Running {
             generation: published.generation,
             loaded: published.loaded,
-            files: self.files.clone(),
-            own_files: self.own_files.clone(),
+            files: Arc::clone(&self.files),
+            // Mostly the same, and not small.
+            own_files: (self.own_files != self.files).then(|| Arc::clone(&self.own_files)),
             keys: Keys {
                 table: published.policy.installed.table().clone(),
                 allocator: self.allocator,
             },
             since: published.since,
-            folded: published
-                .folded
-                .iter()
+            folded: folded
                 .map(|(rule, counter)| (rule.to_string(), (counter.packets, counter.bytes)))
                 .collect(),
-        };
-        if let Err(error) = self.directory.keep_running(&running) {
-            tracing::error!(%error, "the running policy is not stored; a restart will reclassify its sessions");
         }
+    }
+}
+
+fn keep(directory: &Directory, running: &Running) {
+    if let Err(error) = directory.keep_running(running) {
+        tracing::error!(%error, "the running policy is not stored; a restart will reclassify its sessions");
     }
 }
 

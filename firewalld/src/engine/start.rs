@@ -53,7 +53,7 @@ pub struct Prepared {
     pub published: Arc<ArcSwap<Published>>,
     engine: Engine,
     present: Option<Vec<Present>>,
-    target: Vec<SourceFile>,
+    target: Arc<[SourceFile]>,
 }
 
 /// The policy that comes into force first, and what is to run in the end.
@@ -61,9 +61,9 @@ struct Choice {
     installed: Installed,
     allocator: KeyAllocator,
     /// The text that `installed` was made of.
-    files: Vec<SourceFile>,
-    own_files: Vec<SourceFile>,
-    target: Vec<SourceFile>,
+    files: Arc<[SourceFile]>,
+    own_files: Arc<[SourceFile]>,
+    target: Arc<[SourceFile]>,
     stored: Option<Running>,
 }
 
@@ -156,7 +156,7 @@ impl Prepared {
         }
         engine.keep_state();
         if engine.files != target
-            && let Err(text) = engine.apply(target)
+            && let Err(text) = engine.apply(target.to_vec())
         {
             tracing::error!("the policy that was running goes on\n{text}");
         }
@@ -209,16 +209,17 @@ fn choose(options: &Options, directory: &Directory, mask: u32) -> Result<Choice,
         _ => return first(own.map_err(Error::Policy)?, directory, mask),
     };
     let allocator = directory.allocator().filter(|next| next.mask() == mask).unwrap_or(allocator);
-    let target = match &own {
-        Ok(own) if *own != stored.own_files => own.clone(),
-        Ok(_) => stored.files.clone(),
+    let files = Arc::clone(&stored.files);
+    let own_before = stored.own_files.as_ref().unwrap_or(&files);
+    let own_files: Arc<[SourceFile]> = match own {
+        Ok(own) => own.into(),
         Err(error) => {
             tracing::error!("{error}; the policy that was running goes on");
-            stored.files.clone()
+            Arc::clone(own_before)
         }
     };
-    let own_files = own.unwrap_or_else(|_| stored.own_files.clone());
-    let files = stored.files.clone();
+    let edited = own_files != *own_before;
+    let target = Arc::clone(if edited { &own_files } else { &files });
     Ok(Choice { installed, allocator, files, own_files, target, stored: Some(stored) })
 }
 
@@ -248,11 +249,12 @@ fn first(files: Vec<SourceFile>, directory: &Directory, mask: u32) -> Result<Cho
     let plan = diff::plan(None, rules, &mut allocator)
         .map_err(|error| Error::Policy(format!("error: {error}")))?;
     directory.keep_allocator(&allocator)?;
+    let files: Arc<[SourceFile]> = files.into();
     Ok(Choice {
         installed: plan.next,
         allocator,
-        files: files.clone(),
-        own_files: files.clone(),
+        files: Arc::clone(&files),
+        own_files: Arc::clone(&files),
         target: files,
         stored: None,
     })
