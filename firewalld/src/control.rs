@@ -5,6 +5,7 @@
 //! reload that was asked for is finished by the engine whether somebody waits or not.
 
 use crate::desk::Desk;
+use crate::reply::refusal;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use twinwall_control::{Answer, MAX_REQUEST, Request};
+use twinwall_control::{MAX_REQUEST, Request};
 
 /// Connections at a time; more wait in the socket's backlog.
 const CONNECTIONS: usize = 16;
@@ -100,19 +101,4 @@ async fn converse(stream: UnixStream, desk: Desk) -> io::Result<()> {
         writer.shutdown().await
     });
     sent.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-}
-
-/// An answer that says no.
-#[must_use]
-pub fn refusal(text: String) -> Vec<u8> {
-    encode(&Answer::<()>::Error(text))
-}
-
-/// An answer as bytes.
-#[must_use]
-pub fn encode<T: serde::Serialize>(answer: &Answer<T>) -> Vec<u8> {
-    serde_json::to_vec(answer).unwrap_or_else(|error| {
-        // Only maps with odd keys fail, and no report has one.
-        format!("{{\"error\":\"cannot write the answer: {error}\"}}").into_bytes()
-    })
 }

@@ -5,11 +5,11 @@
 //! status, rules, sessions, explain   observer   reads; never waits for a reload to finish
 //! ```
 
-use crate::control::{encode, refusal};
 use crate::engine;
 use crate::observer::{self, Question};
+use crate::reply::refusal;
 use tokio::sync::oneshot;
-use twinwall_control::{Answer, Request};
+use twinwall_control::Request;
 
 /// The way to both threads.
 #[derive(Clone, Debug)]
@@ -19,9 +19,6 @@ pub struct Desk {
     /// To the thread that reads.
     pub observer: observer::Sender,
 }
-
-/// Where an answer goes to: already encoded, so that a large one is encoded off the event loop.
-pub type Reply = oneshot::Sender<Vec<u8>>;
 
 impl Desk {
     /// The answer to a request, as bytes.
@@ -40,13 +37,4 @@ impl Desk {
             Err(reason) => refusal(reason.to_string()),
         }
     }
-}
-
-/// Answers with a report or a refusal. Somebody who no longer waits gets nothing.
-pub fn respond<T: serde::Serialize>(reply: Reply, result: Result<T, String>) {
-    let answer = match result {
-        Ok(report) => Answer::Ok(report),
-        Err(text) => Answer::Error(text),
-    };
-    drop(reply.send(encode(&answer)));
 }

@@ -5,7 +5,7 @@
 //! ├─ worker      packets of new sessions to verdicts       packet, parent, snapshot, gate, journal
 //! ├─ engine      start, reload, sweep                      state, published
 //! ├─ observer    status, rules, sessions, explain
-//! └─ control     the socket that twinwall talks to          desk
+//! └─ control     the socket that twinwall talks to          desk, reply
 //! ```
 //!
 //! Not here: what a policy means (`policy`), how the kernel is spoken to (`netlink`).
@@ -26,6 +26,7 @@ pub mod observer;
 pub mod packet;
 pub mod parent;
 pub mod published;
+pub mod reply;
 pub mod snapshot;
 pub mod state;
 pub mod watchdog;

@@ -278,3 +278,117 @@ fn u16_ne(bytes: &[u8], at: usize) -> Option<u16> {
 fn u32_ne(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|b| u32::from_ne_bytes(*b))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_message_holds_what_was_written_in_order() {
+        let mut writer = Writer::default();
+        writer.message(0x0102, F_CREATE, 7, 2, 0x0a0b);
+        writer.byte(1, 9);
+        writer.be16(2, 0x1234);
+        writer.be32(3, 5);
+        writer.be64(4, 6);
+        writer.string(5, "name");
+        writer.nest(6, |w| w.nest(7, |w| w.be32(8, 9)));
+        writer.nested(6, &[8, 0, 1, 0, 1, 2, 3, 4]);
+        let bytes = writer.finished().unwrap();
+        assert_eq!(bytes.len() % 4, 0);
+        let mut messages = messages(bytes);
+        let message = messages.next().unwrap();
+        assert!(messages.next().is_none());
+        assert_eq!((message.kind, message.seq), (0x0102, 7));
+        assert_eq!(message.payload[..NFGENMSG], [2, 0, 0x0a, 0x0b]);
+        let seen = message.attributes().collect::<Vec<_>>();
+        assert_eq!(seen[0], (1, &[9][..]));
+        assert_eq!(
+            (be16(seen[1].1), be32(seen[2].1), be64(seen[3].1)),
+            (Some(0x1234), Some(5), Some(6))
+        );
+        assert_eq!(seen[4], (5, &b"name\0"[..]));
+        let inner = attributes(attributes(seen[5].1).next().unwrap().1).next().unwrap();
+        assert_eq!((inner.0, be32(inner.1)), (8, Some(9)));
+        assert_eq!(attributes(seen[6].1).next(), Some((1, &[1, 2, 3, 4][..])));
+        assert_eq!(seen.len(), 7);
+    }
+
+    #[test]
+    fn only_the_message_being_written_asks_for_an_acknowledgement() {
+        let mut writer = Writer::default();
+        writer.message(1, 0, 1, 0, 0);
+        writer.message(1, F_CREATE, 2, 0, 0);
+        writer.request_ack();
+        writer.be32(1, 1);
+        let bytes = writer.finished().unwrap();
+        let flags = |at: usize| u16_ne(bytes, at + 6).unwrap();
+        assert_eq!((flags(0), flags(20)), (F_REQUEST, F_REQUEST | F_CREATE | F_ACK));
+    }
+
+    #[test]
+    fn an_attribute_beyond_64_kib_is_refused_and_forgotten_by_clear() {
+        for fill in [
+            |writer: &mut Writer| writer.bytes(1, &[0; 65_532]),
+            |writer: &mut Writer| writer.nest(1, |w| (0..9).for_each(|_| w.bytes(2, &[0; 8000]))),
+        ] {
+            let mut writer = Writer::default();
+            writer.message(1, 0, 1, 0, 0);
+            fill(&mut writer);
+            assert_eq!(writer.finished(), None);
+            writer.clear();
+            writer.message(1, 0, 1, 0, 0);
+            writer.bytes(1, &[0; 65_531]);
+            assert!(writer.finished().is_some());
+        }
+    }
+
+    #[test]
+    fn reading_ends_at_an_impossible_length() {
+        for length in [0u16, 3, 9] {
+            let mut bytes = [8, 0, 1, 0, 0, 0, 0, 0, 8, 0, 2, 0, 0, 0, 0, 0];
+            bytes[8..10].copy_from_slice(&length.to_ne_bytes());
+            assert_eq!(attributes(&bytes).count(), 1, "attribute of length {length}");
+        }
+        let mut writer = Writer::default();
+        writer.message(1, 0, 1, 0, 0);
+        writer.message(2, 0, 2, 0, 0);
+        let good = writer.finished().unwrap().to_vec();
+        for length in [0u32, 15, 21, u32::MAX] {
+            let mut bytes = good.clone();
+            bytes[20..24].copy_from_slice(&length.to_ne_bytes());
+            assert_eq!(messages(&bytes).count(), 1, "message of length {length}");
+        }
+    }
+
+    #[test]
+    fn an_error_without_a_code_is_no_acknowledgement() {
+        let errno = |payload: &[u8]| Message { kind: ERROR, seq: 1, payload }.errno();
+        assert_eq!(errno(&(-2i32).to_ne_bytes()), 2);
+        assert_eq!(errno(&[0; 4]), 0);
+        assert_ne!(errno(&[0; 3]), 0);
+        assert_ne!(errno(&i32::MIN.to_ne_bytes()), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn attributes_are_read_as_they_were_written(
+            written in proptest::collection::vec(
+                (0u16..=TYPE_MASK, proptest::collection::vec(any::<u8>(), 0..40)), 0..20),
+        ) {
+            let mut writer = Writer::default();
+            writer.message(1, 0, 1, 0, 0);
+            written.iter().for_each(|(kind, payload)| writer.bytes(*kind, payload));
+            let message = messages(writer.finished().unwrap()).next().unwrap();
+            let read = message.attributes().map(|(kind, payload)| (kind, payload.to_vec()));
+            prop_assert_eq!(read.collect::<Vec<_>>(), written);
+        }
+
+        #[test]
+        fn random_bytes_end(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert!(messages(&bytes).count() <= bytes.len() / HEADER);
+            prop_assert!(attributes(&bytes).count() <= bytes.len() / ATTRIBUTE);
+        }
+    }
+}

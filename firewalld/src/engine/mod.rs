@@ -15,9 +15,9 @@ mod reload;
 mod start;
 mod sweep;
 
-use crate::desk::{Reply, respond};
 use crate::gate::Gate;
 use crate::published::Published;
+use crate::reply::{Reply, respond};
 use crate::snapshot::{Snapshot, Zones};
 use crate::state::Directory;
 use crate::worker::Counts;

@@ -13,10 +13,10 @@ mod explain;
 mod hits;
 mod sessions;
 
-use crate::desk::{Reply, respond};
 use crate::engine::{Unavailable, rule_count};
 use crate::options::Options;
 use crate::published::Published;
+use crate::reply::{Reply, respond};
 use crate::worker::Counts;
 use arc_swap::ArcSwap;
 use hits::Hits;
@@ -113,16 +113,20 @@ impl Observer {
 
     /// Answers until the last sender is gone.
     pub fn run(mut self, questions: &Questions) {
+        // Once before the first question: a rule that is hit after this was hit at a known time.
+        self.look();
         loop {
             match questions.0.recv_timeout(self.hits.interval()) {
                 Ok((question, reply)) => self.answer(question, reply),
-                Err(RecvTimeoutError::Timeout) => {
-                    if let Err(reason) = self.sample() {
-                        tracing::warn!(reason, "cannot sample the counters");
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) => self.look(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    fn look(&mut self) {
+        if let Err(reason) = self.sample() {
+            tracing::warn!(reason, "cannot sample the counters");
         }
     }
 

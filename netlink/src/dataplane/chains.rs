@@ -3,7 +3,8 @@
 //! Every chain is written whole: on a fresh table after it is made, on an adopted one after it was
 //! emptied in the same transaction.
 
-use super::layout::{self, DECIDE, DENIED4, DENIED6, REKEY, TABLE, counter};
+use super::denied::{DeniedFlow, FLOW, FLOW_DATA};
+use super::layout::{self, DECIDE, REKEY, TABLE, counter};
 use super::marks::{ASKED, EXPECTED, Marks, RELATED, STALE};
 use crate::nft::expr::{self, Compare, Ct, Expr, Header, Meta, Reg, Shift, Verdict};
 use crate::nft::sets;
@@ -110,13 +111,11 @@ struct Rules<'a> {
     writer: Writer,
 }
 
-/// Scratch registers. `FLOW` is the first of up to 11 in a row for the key of a denied flow.
+/// Scratch registers.
 const A: Reg = Reg(0);
 const B: Reg = Reg(1);
 const KEY: Reg = Reg(3);
 const JOINED: Reg = Reg(4);
-const FLOW: Reg = Reg(0);
-const FLOW_DATA: Reg = Reg(12);
 
 impl Rules<'_> {
     fn empty(&mut self, chain: &CStr) {
@@ -411,61 +410,6 @@ impl Rules<'_> {
             expr::shift(Shift::Right, mark, mark, 4, width),
             expr::shift(Shift::Left, key, after_mark, 4, u32::BITS - width),
             expr::shift(Shift::Left, mark, JOINED, 8, width),
-        ]
-    }
-}
-
-/// The kinds of flows that are remembered, each with a rule of its own.
-#[derive(Clone, Copy)]
-struct DeniedFlow {
-    family: i32,
-    /// ICMP flows are told apart by type and code: the next bytes are a checksum.
-    icmp: bool,
-}
-
-impl DeniedFlow {
-    const ALL: [Self; 4] = [
-        Self { family: libc::NFPROTO_IPV4, icmp: false },
-        Self { family: libc::NFPROTO_IPV4, icmp: true },
-        Self { family: libc::NFPROTO_IPV6, icmp: false },
-        Self { family: libc::NFPROTO_IPV6, icmp: true },
-    ];
-
-    fn v4(self) -> bool {
-        self.family == libc::NFPROTO_IPV4
-    }
-
-    fn map(self) -> &'static CStr {
-        if self.v4() { DENIED4 } else { DENIED6 }
-    }
-
-    fn name(self) -> &'static str {
-        match (self.v4(), self.icmp) {
-            (true, false) => "denied IPv4 flow",
-            (true, true) => "denied ICMP flow",
-            (false, false) => "denied IPv6 flow",
-            (false, true) => "denied ICMPv6 flow",
-        }
-    }
-
-    /// Checks family and kind and reads interface, addresses, protocol and ports into registers
-    /// in a row. IPv4 addresses are at 12 in the header, IPv6 at 8. Each part is read by itself:
-    /// nft can't list a key two of whose parts were read at once.
-    fn key(self) -> Vec<Expr> {
-        let (icmp, offset, words) =
-            if self.v4() { (libc::IPPROTO_ICMP, 12, 1) } else { (libc::IPPROTO_ICMPV6, 8, 4) };
-        let how = if self.icmp { Compare::Equal } else { Compare::NotEqual };
-        let (dst, protocol, ports) = (1 + words, 1 + 2 * words, 2 + 2 * words);
-        let length = u32::from(words) * 4;
-        vec![
-            expr::meta(Meta::Family, FLOW),
-            expr::compare(FLOW, Compare::Equal, &[self.family as u8]),
-            expr::meta(Meta::Protocol, Reg(protocol)),
-            expr::compare(Reg(protocol), how, &[icmp as u8]),
-            expr::meta(Meta::IngressIndex, FLOW),
-            expr::payload(Header::Network, offset, length, Reg(1)),
-            expr::payload(Header::Network, offset + length, length, Reg(dst)),
-            expr::payload(Header::Transport, 0, if self.icmp { 2 } else { 4 }, Reg(ports)),
         ]
     }
 }

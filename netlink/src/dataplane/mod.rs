@@ -4,6 +4,7 @@
 //! marks    which bits of connmark and packet mark are ours, and what they say
 //! layout   names and sizes of everything in the table
 //! chains   the rules, chain by chain: how a packet finds its decision
+//! denied   flows that were denied, known again without asking
 //! nat      the rules of the policy's NAT section
 //! probe    which form of the queue expression this kernel has
 //! table    build, adopt, change and read the table
@@ -14,6 +15,7 @@
 //! glance. Not here: which key stands for what.
 
 mod chains;
+mod denied;
 pub mod layout;
 pub mod marks;
 pub mod nat;

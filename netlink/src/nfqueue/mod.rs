@@ -237,7 +237,9 @@ impl Queue {
             }
             let Some(wait) = left else { return Ok(Received::Timeout) };
             self.fill(wait).map_err(failed)?;
-            left = timeout.checked_sub(begun.elapsed()).filter(|left| !left.is_zero());
+            if !self.fresh {
+                left = timeout.checked_sub(begun.elapsed()).filter(|left| !left.is_zero());
+            }
         }
     }
 
