@@ -1,6 +1,5 @@
 //! The table `inet twinwall` in a real kernel: built, changed, adopted, left, read back.
 #![expect(clippy::unwrap_used, reason = "a failed test is a panic")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "shared by several test programs")]
 mod common;
