@@ -10,7 +10,6 @@ use twinwall_control::{DEFAULT_SOCKET, SOCKET_VARIABLE};
 #[command(
     name = "twinwall",
     version,
-    about,
     max_term_width = 100,
     subcommand_value_name = "VERB",
     subcommand_help_heading = "Verbs",
@@ -18,13 +17,14 @@ use twinwall_control::{DEFAULT_SOCKET, SOCKET_VARIABLE};
 )]
 pub struct Options {
     /// Print one JSON object instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = LAST)]
     pub json: bool,
 
     /// Control socket of twinwalld
     #[arg(
         long,
         global = true,
+        display_order = LAST,
         value_name = "PATH",
         env = SOCKET_VARIABLE,
         hide_env_values = true,
@@ -59,7 +59,7 @@ pub enum Verb {
     #[command(after_help = SESSIONS)]
     Sessions(Sessions),
     /// Say which rule decides a packet, and why no other does
-    #[command(after_help = EXPLAIN)]
+    #[command(after_help = EXPLAIN, override_usage = EXPLAIN_USAGE)]
     Explain(Explain),
 }
 
@@ -165,6 +165,9 @@ pub struct Explain {
     pub brief: bool,
 }
 
+/// Options of every verb stand behind those of the verb itself, before --help.
+const LAST: usize = 900;
+
 const MAIN: &str = "\
 Examples:
   twinwall check policy.yaml       find mistakes before they matter
@@ -209,10 +212,15 @@ Examples:
   twinwall rules --json | jq -r '.rules[] | select(.packets == 0).name'";
 
 const SESSIONS: &str = "\
+Each line ends with the flow as `twinwall explain` takes it.
+
 Examples:
   twinwall sessions --rule lan-web
   twinwall sessions --address 10.0.0.5 --limit 20
   twinwall sessions --stale --limit 0";
+
+const EXPLAIN_USAGE: &str =
+    "twinwall explain --from <ZONE> --to <ZONE> [OPTIONS] <PROTO> <SRC[:PORT]> <DST[:PORT]>";
 
 const EXPLAIN: &str = "\
 The packet is taken as it arrives: before NAT. With a daemon its live session is shown too.

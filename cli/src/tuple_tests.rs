@@ -164,14 +164,18 @@ proptest! {
     }
 
     #[test]
-    fn endpoint_is_read_as_it_is_written(address in address(), port in proptest::option::of(1..=u16::MAX)) {
+    fn endpoint_is_read_as_it_is_written(
+        address in address(),
+        port in proptest::option::of(1..=u16::MAX),
+    ) {
         let written = Endpoint { address, port };
         prop_assert_eq!(endpoint(&written.to_string()), Ok(written));
     }
 
     #[test]
     fn flow_in_words_is_read_as_the_same_flow(
-        (src, dst) in (address(), address()).prop_filter("one family", |(a, b)| a.is_ipv4() == b.is_ipv4()),
+        (src, dst) in (address(), address())
+            .prop_filter("one family", |(a, b)| a.is_ipv4() == b.is_ipv4()),
         proto: u8,
         sport: u16,
         dport in 1..=u16::MAX,

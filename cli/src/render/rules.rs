@@ -46,7 +46,7 @@ pub fn hits(report: &Rules, now: SystemTime) -> String {
         ]);
     }
     let since = ago_and_when(&report.since, now);
-    format!("{}\ngeneration {}, counted since {since}\n", table.text(), report.generation)
+    format!("{}\ngeneration {}, counters began {since}\n", table.text(), report.generation)
 }
 
 fn seq(rule: &Rule) -> String {

@@ -49,10 +49,15 @@ pub(super) fn one(session: &Session) -> [String; 2] {
     };
     let action = session.action.as_ref().map(|action| format!(": {action}")).unwrap_or_default();
     let replies = if session.replied { "both directions seen" } else { "no reply seen" };
-    let state = session.state.as_ref().map(|state| format!("{state}, ")).unwrap_or_default();
+    let state = session.state.as_ref().map(|state| format!("{}, ", state.to_lowercase()));
+    let state = state.unwrap_or_default();
     [
         format!("{}{}", flow(session), remarks(session)),
-        format!("{}{action}{zones}; {state}{replies}, times out in {}", rule(session), left(session)),
+        format!(
+            "{}{action}{zones}; {state}{replies}, times out in {}",
+            rule(session),
+            left(session)
+        ),
     ]
     .map(|line| printable(&line))
 }

@@ -6,14 +6,14 @@ use std::fmt::Write;
 use std::time::SystemTime;
 use twinwall_control::report::Status;
 
-/// The daemon, its policy, its queues, what no rule decided, and the zones of interfaces.
+/// The daemon, its policy, its queues, the counters beside the rules, and the zones of interfaces.
 #[must_use]
 pub fn status(status: &Status, now: SystemTime) -> String {
     let mut text = String::new();
     let failure = match status.queue_failure.as_str() {
-        "closed" => "closed: without the daemon new sessions are dropped".into(),
-        "open" => "open: without the daemon new sessions pass".into(),
-        other => printable(other),
+        "closed" => "new sessions are dropped (queue_failure: closed)".into(),
+        "open" => "new sessions pass (queue_failure: open)".into(),
+        other => format!("queue_failure: {}", printable(other)),
     };
     let lines = [
         ("daemon", format!("twinwalld {}, process {}", printable(&status.version), status.pid)),
@@ -29,7 +29,7 @@ pub fn status(status: &Status, now: SystemTime) -> String {
             ),
         ),
         ("sessions", grouped(status.sessions)),
-        ("failure", failure),
+        ("no daemon", failure),
         (
             "kernel",
             format!(
@@ -70,14 +70,33 @@ fn queues(status: &Status) -> String {
 
 fn exceptions(status: &Status) -> String {
     let mut table = Table::new([
-        ("NO RULE DECIDED", Side::Left),
+        ("COUNTER", Side::Left),
         ("PACKETS", Side::Right),
         ("BYTES", Side::Right),
+        ("MEANING", Side::Left),
     ]);
     for exception in &status.exceptions {
-        table.row([exception.reason.clone(), grouped(exception.packets), size(exception.bytes)]);
+        table.row([
+            exception.reason.clone(),
+            grouped(exception.packets),
+            size(exception.bytes),
+            meaning(&exception.reason).into(),
+        ]);
     }
     table.text()
+}
+
+/// What a counter beside the rules counts; nothing for one that a newer daemon has.
+fn meaning(reason: &str) -> &'static str {
+    match reason {
+        "asked" => "sent to the daemon for a decision",
+        "forged" => "arrived with Twinwall's mark bits, which were cleared",
+        "invalid" => "invalid to conntrack; dropped",
+        "again" => "verdict out of date twice in a row; dropped",
+        "unclassified" => "no daemon answered; queue_failure decided",
+        "local" => "loopback, neighbour discovery, group membership; passed",
+        _ => "",
+    }
 }
 
 fn interfaces(status: &Status) -> String {
