@@ -1,6 +1,6 @@
 # make demo   shows what Twinwall does, with real traffic in network namespaces
 # make test   all tests
-# make check  what CI asks for besides: format, lints, licences, architecture
+# make check  what CI asks for besides: format, lints, licences, architecture, units
 # make fuzz   fuzzes the parsers, FUZZ_SECONDS each
 # make install DESTDIR=... PREFIX=/usr
 
@@ -10,7 +10,7 @@ FUZZ_SECONDS ?= 60
 PREFIX ?= /usr
 RELEASE := target/release
 
-.PHONY: all build demo test check format lint deny arch fuzz install packages clean
+.PHONY: all build demo test check format lint deny arch units fuzz install packages clean
 
 all: build
 
@@ -27,7 +27,7 @@ test: packages
 	$(CARGO) build --release --workspace
 	$(CARGO) test --workspace
 
-check: format lint deny arch
+check: format lint deny arch units
 
 format:
 	$(CARGO) fmt --all --check
@@ -42,8 +42,22 @@ deny:
 arch:
 	$(CARGO) test -q -p twinwall-testbed --test architecture
 
+units:
+	@systemd/check
+
 fuzz: packages
 	@tests/fuzz/run $(FUZZ_SECONDS)
+
+# Afterwards: systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload
+install:
+	install -D -m 0755 $(RELEASE)/twinwalld $(DESTDIR)$(PREFIX)/sbin/twinwalld
+	install -D -m 0755 $(RELEASE)/twinwall $(DESTDIR)$(PREFIX)/bin/twinwall
+	install -D -m 0644 systemd/twinwall.service $(DESTDIR)$(PREFIX)/lib/systemd/system/twinwall.service
+	install -D -m 0644 systemd/twinwall.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/twinwall.conf
+	install -D -m 0644 systemd/twinwall.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/twinwall.conf
+	install -D -m 0644 docs/man/twinwall.1 $(DESTDIR)$(PREFIX)/share/man/man1/twinwall.1
+	install -D -m 0644 docs/man/twinwall-policy.5 $(DESTDIR)$(PREFIX)/share/man/man5/twinwall-policy.5
+	install -D -m 0644 docs/man/twinwalld.8 $(DESTDIR)$(PREFIX)/share/man/man8/twinwalld.8
 
 clean:
 	$(CARGO) clean

@@ -30,8 +30,8 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Binds the socket, readable for its owner alone, in place of one that was left behind. The
-    /// lock of the network namespace makes sure that nobody else is using that.
+    /// Binds the socket, for its owner and its group, in place of one that was left behind. The lock
+    /// of the network namespace makes sure that nobody else is using that.
     ///
     /// # Errors
     /// When the directory can't be made or written.
@@ -44,7 +44,7 @@ impl Socket {
             _ => {}
         }
         let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
         Ok(Self { listener, path: path.to_owned() })
     }
 

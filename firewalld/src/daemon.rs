@@ -5,6 +5,7 @@
 //! thread engine     owns the running policy; the only one that changes the data plane
 //! thread observer   answers questions, samples counters
 //! thread links      follows the interfaces
+//! thread warden     notices when somebody deletes the table
 //! thread journal    writes the session log
 //! event loop        control socket, signals, watchdog
 //! ```
@@ -17,12 +18,13 @@ use crate::links::Follower;
 use crate::lock::{self, Lock};
 use crate::observer::{self, Observer};
 use crate::options::Options;
-use crate::watchdog;
 use crate::worker::{Shared, Workers};
+use crate::{warden, watchdog};
 use std::io;
 use std::thread::JoinHandle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use twinwall_netlink::dataplane::Guard;
 use twinwall_netlink::nfqueue;
 
 /// Why the daemon can't start or go on.
@@ -59,6 +61,19 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
+}
+
+impl Error {
+    /// What the process ends with: 78 (`EX_CONFIG` of `sysexits.h`) when trying again can't help
+    /// before somebody has edited a file, else 1.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        const CONFIG: u8 = 78;
+        match self {
+            Self::Start(engine::StartError::Policy(_) | engine::StartError::Marks(_)) => CONFIG,
+            _ => 1,
+        }
+    }
 }
 
 /// Runs the daemon until a signal ends it.
@@ -106,6 +121,7 @@ async fn serve(
     let Parts { prepared, workers, shared } = parts;
     let published = prepared.published.clone();
     let (engine_sender, commands) = engine::channel();
+    let guard = Guard::open().map_err(engine::StartError::from)?;
     let engine = prepared.take_over(workers.counts())?;
     let form = engine.queue_form();
     let observer = Observer::new(published, shared.marks, form, workers.counts(), options);
@@ -114,6 +130,8 @@ async fn serve(
     spawn("observer", move || observer.run(&questions))?;
     let news = engine_sender.clone();
     spawn("links", move || follower.run(&news))?;
+    let news = engine_sender.clone();
+    spawn("warden", move || warden::run(guard, &news))?;
     let desk = Desk { engine: engine_sender.clone(), observer: observer_sender };
     let socket = Socket::bind(&options.socket)
         .map_err(|source| Error::Socket { path: options.socket.display().to_string(), source })?;

@@ -5,6 +5,7 @@
 //! ├─ worker      packets of new sessions to verdicts       packet, parent, snapshot, gate, journal
 //! ├─ engine      start, reload, sweep                      state, published
 //! ├─ observer    status, rules, sessions, explain
+//! ├─ links, warden    what happens to interfaces and to the table
 //! └─ control     the socket that twinwall talks to          desk, reply
 //! ```
 //!
@@ -29,5 +30,6 @@ pub mod published;
 pub mod reply;
 pub mod snapshot;
 pub mod state;
+pub mod warden;
 pub mod watchdog;
 pub mod worker;

@@ -167,7 +167,8 @@ fn nat_in_words(translations: &nat::Translations<'_>) -> Vec<String> {
 /// `a`, `a or b`, `a, b, c and 4 more`.
 fn list<T: Display>(members: impl Iterator<Item = T>) -> String {
     let mut members = members.fuse();
-    let shown: Vec<String> = members.by_ref().take(SHOWN).map(|member| member.to_string()).collect();
+    let shown: Vec<String> =
+        members.by_ref().take(SHOWN).map(|member| member.to_string()).collect();
     match (shown.as_slice(), members.count()) {
         ([], _) => "anything: the rule has none".to_owned(),
         ([all @ .., last], 0) if !all.is_empty() => format!("{} or {last}", all.join(", ")),
@@ -206,6 +207,7 @@ fn packet_in_words(flow: &Flow) -> String {
             format!("{name} type {} code {}", tuple.src_port, tuple.dst_port)
         }
         _ if tuple.src_port == 0 && tuple.dst_port == 0 => name,
+        _ if tuple.src_port == 0 => format!("{name} port {}", tuple.dst_port),
         _ => format!("{name} port {} from port {}", tuple.dst_port, tuple.src_port),
     }
 }

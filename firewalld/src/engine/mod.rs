@@ -46,6 +46,7 @@ enum Command {
     Apply { files: Vec<SourceFile>, reply: Reply },
     Reload { reply: Option<Reply> },
     Links(Vec<Link>),
+    CheckTable,
     Stop,
 }
 
@@ -115,6 +116,14 @@ impl Sender {
         self.send(Command::Links(links))
     }
 
+    /// Asks to look whether the table is still there.
+    ///
+    /// # Errors
+    /// When too many commands wait, or the engine has ended.
+    pub fn check_table(&self) -> Result<(), Unavailable> {
+        self.send(Command::CheckTable)
+    }
+
     /// Ends the engine after the commands that wait. Waits for room.
     pub fn stop(&self) {
         // The engine has ended already when this fails.
@@ -163,6 +172,7 @@ impl Engine {
                 Ok(Command::Apply { files, reply }) => respond(reply, self.apply(files)),
                 Ok(Command::Reload { reply }) => self.reload_own(reply),
                 Ok(Command::Links(links)) => self.set_links(links),
+                Ok(Command::CheckTable) => self.check_table(),
                 Err(std::sync::mpsc::RecvTimeoutError::Timeout) => self.forget_unused(),
                 Ok(Command::Stop) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
             }

@@ -136,11 +136,7 @@ impl Prepared {
         let Self { mut engine, present, target, published, .. } = self;
         engine.counts = counts;
         let installed = Arc::clone(&published.load().policy.installed);
-        let wanted: Vec<(u32, Decision)> = installed
-            .table()
-            .iter()
-            .map(|(key, info)| (key.mark(), decision(info.action)))
-            .collect();
+        let wanted = elements(&installed);
         match present {
             Some(present) => engine.adopt(&wanted, &present)?,
             None => {
@@ -164,7 +160,37 @@ impl Prepared {
     }
 }
 
+/// What the verdict map holds for a policy.
+fn elements(installed: &Installed) -> Vec<(u32, Decision)> {
+    let elements = installed.table().iter();
+    elements.map(|(key, info)| (key.mark(), decision(info.action))).collect()
+}
+
 impl Engine {
+    /// Builds the table again if somebody has deleted it. Sessions carry their keys, so they go on;
+    /// what the table had counted is lost.
+    pub(super) fn check_table(&mut self) {
+        match self.dataplane.existing() {
+            Ok(Some(_)) => return,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot look after the table");
+                return;
+            }
+        }
+        let wanted = elements(&self.published.load().policy.installed);
+        let settings = self.settings.clone();
+        match self.dataplane.build(&settings, &wanted) {
+            Ok(()) => {
+                tracing::error!("somebody deleted the table; built it again, its counts are lost");
+                self.publish(|_| {});
+            }
+            Err(error) => {
+                tracing::error!(%error, "somebody deleted the table; cannot build it again")
+            }
+        }
+    }
+
     /// Takes a table over that was there before. Keys in it that the stored state doesn't know are
     /// removed: their sessions are classified by their next packet.
     fn adopt(

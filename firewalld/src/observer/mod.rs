@@ -163,7 +163,7 @@ impl Observer {
                 QueueForm::Compat => "compat".into(),
             },
             mark_mask: self.marks.key_mask(),
-            queues: self.queues(),
+            queues: self.queues()?,
             exceptions: exceptions
                 .into_iter()
                 .map(|(reason, counter)| report::Exception {
@@ -184,9 +184,9 @@ impl Observer {
         })
     }
 
-    fn queues(&self) -> Vec<report::Queue> {
-        let kernel = status::read().unwrap_or_default();
-        (self.first_queue..)
+    fn queues(&self) -> Result<Vec<report::Queue>, String> {
+        let kernel = status::read().map_err(|error| format!("cannot read the queues: {error}"))?;
+        let queues = (self.first_queue..)
             .zip(&self.counts)
             .map(|(number, counts)| {
                 let status = kernel.iter().find(|status| status.queue == number);
@@ -199,7 +199,8 @@ impl Observer {
                         .map_or(0, |s| u64::from(s.dropped) + u64::from(s.dropped_to_user)),
                 }
             })
-            .collect()
+            .collect();
+        Ok(queues)
     }
 
     fn dataplane(&mut self) -> Result<&mut Dataplane, String> {

@@ -369,11 +369,33 @@ impl Rules<'_> {
     }
 
     fn unclassified(&mut self, chain: &CStr, open: bool) {
-        let owned = self.marks.owned();
+        let (owned, verdict) = (self.marks.owned(), self.marks.verdict());
+        self.add(
+            chain,
+            "decided",
+            [
+                expr::meta(Meta::Mark, A),
+                expr::bits(A, A, owned, 0),
+                expr::compare(A, Compare::Equal, &[0; 4]),
+                expr::verdict(Verdict::Accept),
+            ],
+        );
+        // Of several packets that asked for one session, the first to come back saves the key, and
+        // the others are decided by that before anybody looks at what they bring.
+        self.add(
+            chain,
+            "answered, and decided by the key that its session had by then: clear our bits",
+            [
+                expr::meta(Meta::Mark, A),
+                expr::bits(A, B, verdict, 0),
+                expr::compare(B, Compare::NotEqual, &[0; 4]),
+                expr::bits(A, A, !owned, 0),
+                expr::set_packet_mark(A),
+                expr::verdict(Verdict::Accept),
+            ],
+        );
         let mut rule = vec![
             expr::meta(Meta::Mark, A),
-            expr::bits(A, B, owned, 0),
-            expr::compare(B, Compare::NotEqual, &[0; 4]),
             expr::bits(A, A, !owned, 0),
             expr::set_packet_mark(A),
             expr::count(counter::UNCLASSIFIED),

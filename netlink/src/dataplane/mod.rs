@@ -7,6 +7,7 @@
 //! denied   flows that were denied, known again without asking
 //! nat      the rules of the policy's NAT section
 //! probe    which form of the queue expression this kernel has
+//! guard    notice when somebody deletes the table
 //! table    build, adopt, change and read the table
 //! ```
 //!
@@ -16,6 +17,7 @@
 
 mod chains;
 mod denied;
+mod guard;
 pub mod layout;
 pub mod marks;
 pub mod nat;
@@ -24,6 +26,7 @@ mod table;
 
 pub use crate::nft::sets::Counter;
 pub use chains::QueueForm;
+pub use guard::Guard;
 pub use marks::Marks;
 pub use table::{Dataplane, Error, Present, Settings, Switch};
 

@@ -6,6 +6,7 @@
 
 use super::Decision;
 use super::chains::{self, QueueForm, Wiring};
+use super::guard::NOTIFICATIONS;
 use super::layout::{self, DECIDE, REKEY, TABLE};
 use super::marks::Marks;
 use super::{nat, probe};
@@ -26,8 +27,6 @@ const RECEIVE_BUFFER: usize = 64 << 20;
 /// are put together to pages of about 4 KB, each of which is charged with about 8 KB and tells of
 /// about 30 elements.
 const NOTIFICATION: usize = 512;
-/// `NFNLGRP_NFTABLES`.
-const NOTIFICATIONS: u32 = 7;
 /// What an element takes of a transaction, at most.
 const ELEMENT_BYTES: usize = 64;
 /// Room in a transaction for what isn't elements.

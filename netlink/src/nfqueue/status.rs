@@ -31,7 +31,9 @@ pub struct Status {
 /// Reads the figures of all queues of this network namespace.
 ///
 /// # Errors
-/// What reading the file fails with; `NotFound` when the kernel has no packet queues.
+/// What reading the file fails with; `NotFound` when the kernel has no packet queues,
+/// `PermissionDenied` for an ordinary user whose network namespace was made before its user
+/// namespace had its users: then the file belongs to the host's root.
 pub fn read() -> io::Result<Vec<Status>> {
     fs::read_to_string(FILE).map(|text| parse(&text).collect())
 }

@@ -309,6 +309,15 @@ pub fn read_deleted(
     }
 }
 
+/// Whether a notification says that the table was deleted, by whomever.
+#[must_use]
+pub fn is_deleted_table(message: &Message<'_>, table: TableName<'_>) -> bool {
+    let named = |name| text_is(name, table.name);
+    message.kind == MSG_DELTABLE
+        && message.payload.first() == Some(&table.family)
+        && message.attributes().any(|(kind, text)| kind == uapi::NFTA_TABLE_NAME && named(text))
+}
+
 /// Reads name and value of a named counter.
 #[must_use]
 pub fn read_counter(message: &Message<'_>) -> Option<(String, Counter)> {
