@@ -112,47 +112,79 @@ fn plans(count: usize) -> Result<(), Box<dyn std::error::Error>> {
         new
     };
     try_one("nothing changed", edited(&|_| {}), allocator)?;
-    try_one("action of one rule in the middle", edited(&|rules| flip(rules, count / 2, 1)), allocator)?;
+    try_one(
+        "action of one rule in the middle",
+        edited(&|rules| flip(rules, count / 2, 1)),
+        allocator,
+    )?;
     try_one("addresses of one rule at the top", edited(&|rules| widen(rules, 0, 1)), allocator)?;
-    try_one("one rule for any to any added at the top", edited(&|rules| {
-        let any = AddressSet::any();
-        if let Some(mut rule) = rules.first().cloned() {
-            rule.name = "new".into();
-            (rule.matches.src, rule.matches.dst) = (any.clone(), any);
-            rules.insert(0, rule);
-        }
-    }), allocator)?;
+    try_one(
+        "one rule for any to any added at the top",
+        edited(&|rules| {
+            let any = AddressSet::any();
+            if let Some(mut rule) = rules.first().cloned() {
+                rule.name = "new".into();
+                (rule.matches.src, rule.matches.dst) = (any.clone(), any);
+                rules.insert(0, rule);
+            }
+        }),
+        allocator,
+    )?;
     try_one("one rule removed", edited(&|rules| drop(rules.remove(count / 3))), allocator)?;
-    try_one("last rule moved to the top", edited(&|rules| {
-        rules.swap(0, count - 1);
-    }), allocator)?;
-    try_one("addresses of 100 rules", edited(&|rules| {
-        for n in 0..100 {
-            widen(rules, n * (count / 100), 1);
-        }
-    }), allocator)?;
-    try_one("addresses of every 10th rule", edited(&|rules| {
-        for n in 0..count / 10 {
-            widen(rules, n * 10, 1);
-        }
-    }), allocator)?;
+    try_one(
+        "last rule moved to the top",
+        edited(&|rules| {
+            rules.swap(0, count - 1);
+        }),
+        allocator,
+    )?;
+    try_one(
+        "addresses of 100 rules",
+        edited(&|rules| {
+            for n in 0..100 {
+                widen(rules, n * (count / 100), 1);
+            }
+        }),
+        allocator,
+    )?;
+    try_one(
+        "addresses of every 10th rule",
+        edited(&|rules| {
+            for n in 0..count / 10 {
+                widen(rules, n * 10, 1);
+            }
+        }),
+        allocator,
+    )?;
     try_one("every action", edited(&|rules| flip(rules, 0, count)), allocator)?;
     try_one("every address", edited(&|rules| widen(rules, 0, count)), allocator)?;
-    try_one("all rules renamed", edited(&|rules| {
-        for rule in rules.iter_mut() {
-            rule.name = format!("new-{}", rule.name).into();
-        }
-    }), allocator)?;
-    try_one("order reversed", edited(&|rules| {
-        if let Some(own) = rules.get_mut(..count) {
-            own.reverse();
-        }
-    }), allocator)?;
-    try_one("every rule made any to any, other ports", edited(&|rules| {
-        for rule in rules.iter_mut() {
-            (rule.matches.src, rule.matches.dst) = (AddressSet::any(), AddressSet::any());
-        }
-    }), allocator)?;
+    try_one(
+        "all rules renamed",
+        edited(&|rules| {
+            for rule in rules.iter_mut() {
+                rule.name = format!("new-{}", rule.name).into();
+            }
+        }),
+        allocator,
+    )?;
+    try_one(
+        "order reversed",
+        edited(&|rules| {
+            if let Some(own) = rules.get_mut(..count) {
+                own.reverse();
+            }
+        }),
+        allocator,
+    )?;
+    try_one(
+        "every rule made any to any, other ports",
+        edited(&|rules| {
+            for rule in rules.iter_mut() {
+                (rule.matches.src, rule.matches.dst) = (AddressSet::any(), AddressSet::any());
+            }
+        }),
+        allocator,
+    )?;
     let (restored, ms) = timed(|| Installed::restore(old.rules().clone(), old.table()));
     restored?;
     println!("restore from the stored table {count:>24} {ms:>6.1}");
@@ -294,7 +326,8 @@ fn hit(rules: &RuleSet, random: &mut Random, v6: bool) -> Flow {
     let first = |set: &AddressSet, random: &mut Random| -> IpAddr {
         if v6 {
             let (low, high) = set.v6().first().copied().unwrap_or_default();
-            Ipv6Addr::from_bits(low + (u128::from(random.next()) << 20) % (high - low).max(1)).into()
+            Ipv6Addr::from_bits(low + (u128::from(random.next()) << 20) % (high - low).max(1))
+                .into()
         } else {
             let (low, high) = set.v4().first().copied().unwrap_or_default();
             Ipv4Addr::from_bits(low + random.next() as u32 % (high - low).max(1)).into()

@@ -146,7 +146,10 @@ mod tests {
 
     #[test]
     fn surrounding_prefix_holds_both_ends() {
-        assert_eq!(Prefix::around(0x0a00_0001u32, 0x0a00_00ff), Prefix { bits: 0x0a00_0000, len: 24 });
+        assert_eq!(
+            Prefix::around(0x0a00_0001u32, 0x0a00_00ff),
+            Prefix { bits: 0x0a00_0000, len: 24 }
+        );
         assert_eq!(Prefix::around(5u16, 5), Prefix { bits: 5, len: 16 });
         assert_eq!(Prefix::exactly(0x0a00_0000u32, 0x0a00_00ff).map(|p| p.len), Some(24));
         assert_eq!(Prefix::exactly(0x0a00_0001u32, 0x0a00_00ff), None);

@@ -1,7 +1,7 @@
 //! Rule by rule: what the new policy has of the old one, and what can meet what.
 
-use super::{Installed, PlanError};
 use super::zones::ZoneMap;
+use super::{Installed, PlanError};
 use crate::keys::meaning;
 use crate::matching::Match;
 use crate::ruleset::{Rule, RuleIndex, RuleSet};
@@ -20,18 +20,19 @@ pub(super) struct Comparison<'a> {
     pub(super) rules: Vec<Compared>,
     /// Digests of the new rules.
     pub(super) meanings: Vec<u128>,
-    /// By old rule: the place of the new rule of its name, or [`NONE`].
+    /// By old rule: the place of the new rule that stands for it, or [`NONE`].
     pub(super) places: Vec<u32>,
     new: &'a RuleSet,
     names: HashMap<&'a str, u32, RandomState>,
 }
 
-/// A new rule beside the old one of its name.
+/// A new rule beside the old one that it stands for: that of its name, else one of the same meaning
+/// whose name is gone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Compared {
-    /// The place of the old rule of this name, or [`NONE`].
+    /// The place of the old rule, or [`NONE`].
     pub(super) old: u32,
-    /// Whether both mean the same.
+    /// Whether name and meaning are the same.
     pub(super) same: bool,
     /// Whether the old rule's addresses and services cover what they are now.
     pub(super) covered: bool,
@@ -121,17 +122,27 @@ impl<'a> Comparison<'a> {
             };
         }
         let place = |rule: &Rule| names.get(rule.name.as_ref()).copied().unwrap_or(NONE);
-        let places: Vec<u32> = old.rules().rules.iter().map(place).collect();
+        let mut places: Vec<u32> = old.rules().rules.iter().map(place).collect();
         let mut olds = vec![NONE; new.rules.len()];
         for (old, place) in (0u32..).zip(&places) {
-            if let Some(entry) = usize::try_from(*place).ok().and_then(|place| olds.get_mut(place)) {
+            if let Some(entry) = usize::try_from(*place).ok().and_then(|at| olds.get_mut(at)) {
                 *entry = old;
             }
         }
+        let mut nameless = nameless(old, &places);
         let mut meanings = Vec::with_capacity(new.rules.len());
         let mut rules = Vec::with_capacity(new.rules.len());
-        for (rule, place) in new.rules.iter().zip(olds) {
-            let (compared, meaning) = compare(old, rule, place, zones);
+        for ((now, rule), before) in (0u32..).zip(&new.rules).zip(olds) {
+            let (mut compared, meaning) = compare(old, rule, before, zones);
+            if before == NONE
+                && let Some(renamed) = nameless.remove(&meaning)
+            {
+                compared = compare(old, rule, renamed, zones).0;
+                compared.same = false;
+                if let Some(place) = places.get_mut(renamed as usize) {
+                    *place = now;
+                }
+            }
             rules.push(compared);
             meanings.push(meaning);
         }
@@ -143,16 +154,25 @@ impl<'a> Comparison<'a> {
         self.names.get(name).and_then(|place| rule_at(self.new, *place))
     }
 
-    /// The new rule of the name that the old rule at this place has.
-    pub(super) fn renewed(&self, old: u32) -> Option<&'a Rule> {
-        let place = *self.places.get(usize::try_from(old).ok()?)?;
-        rule_at(self.new, place)
+    /// The new rule of the name of this old rule, which is at this place.
+    pub(super) fn renewed(&self, old: &Rule, place: u32) -> Option<&'a Rule> {
+        let place = *self.places.get(usize::try_from(place).ok()?)?;
+        rule_at(self.new, place).filter(|new| new.name == old.name)
     }
 
     /// The new rule at this place.
     pub(super) fn get(&self, place: u32) -> Option<&Compared> {
         self.rules.get(usize::try_from(place).ok()?)
     }
+}
+
+/// The old rules whose names are gone, by meaning; of several the last.
+fn nameless(old: &Installed, places: &[u32]) -> HashMap<u128, u32, RandomState> {
+    let mut nameless = HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4));
+    let gone = (0u32..).zip(places).filter(|(_, place)| **place == NONE);
+    let meaning = |old_place| old.table().meaning_of(RuleIndex(old_place));
+    nameless.extend(gone.filter_map(|(old, _)| Some((meaning(old)?, old))));
+    nameless
 }
 
 /// One new rule and its digest, beside the old rule at this place.

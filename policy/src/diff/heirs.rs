@@ -33,13 +33,13 @@ pub(super) enum Heir {
 }
 
 /// Work for all rules together, in comparisons of two outlines: about 5 ns each.
-const WORK: usize = 20_000_000;
+const WORK: usize = 10_000_000;
 
 /// Finding one place in the trees and sorting it, in comparisons of outlines.
-const TREE_COST: usize = 8;
+const TREE_COST: usize = 16;
 
 /// Asking the trees how many places they would find, in comparisons of outlines.
-const COUNT_COST: usize = 256;
+const COUNT_COST: usize = 200;
 
 /// Rules that are compared one by one without asking for those near by address.
 const FEW: usize = 512;
@@ -79,31 +79,47 @@ impl<'a> Heirs<'a> {
         {
             self.settle(place, compared, Heir::Itself(RuleIndex(own)), pairs, &mut emit);
         }
-        let Some(rule) = get(&self.old.rules, place).filter(|_| !pairs.is_empty()) else { return };
+        if !pairs.is_empty() && self.work > 0 {
+            self.compare(place, own, threatened, pairs, &mut emit);
+        }
+        for pair in pairs.drain(..) {
+            emit(pair, Heir::Unproved);
+        }
+    }
+
+    /// Compares an old rule with the new ones. `own` is the place of its new form, `threatened`
+    /// whether rules above that may take sessions from it.
+    fn compare(
+        &mut self,
+        place: u32,
+        own: Option<u32>,
+        threatened: bool,
+        pairs: &mut Vec<Pair>,
+        emit: &mut impl FnMut(Pair, Heir),
+    ) {
+        let Some(rule) = get(&self.old.rules, place) else { return };
         let outline = Outline::new(&rule.matches, rule.matches.from, rule.matches.to);
         let asked = Asked { place, matches: &rule.matches, outline };
         if threatened && let Some(own) = own {
             // At first only so many as are not worth asking by address.
             let mut above = self.takers.of(own, place, FEW);
             if above.len() == FEW {
+                self.work = self.work.saturating_sub(FEW);
                 let near = self.near_takers(&asked, own);
                 above = near.unwrap_or_else(|| self.takers.of(own, place, self.work));
                 self.work = self.work.saturating_sub(above.len() / 2);
             }
-            self.search(&asked, above.into_iter(), pairs, &mut emit);
+            self.search(&asked, above.into_iter(), pairs, emit);
         }
         if let Some(own) = own {
-            self.search(&asked, std::iter::once(own), pairs, &mut emit);
+            self.search(&asked, std::iter::once(own), pairs, emit);
         }
         if !pairs.is_empty() {
             let below = own.map_or(0, |own| own + 1)..self.comparison.rules.len() as u32;
             match self.near(&asked, below.clone()) {
-                Some(near) => self.search(&asked, near.into_iter(), pairs, &mut emit),
-                None => self.search(&asked, below, pairs, &mut emit),
+                Some(near) => self.search(&asked, near.into_iter(), pairs, emit),
+                None => self.search(&asked, below, pairs, emit),
             }
-        }
-        for pair in pairs.drain(..) {
-            emit(pair, Heir::Unproved);
         }
     }
 
@@ -200,9 +216,7 @@ impl<'a> Heirs<'a> {
                     before.matches.from.contains(pair.from) && before.matches.to.contains(pair.to)
                 })
         };
-        taker.outline.from.contains(pair.from)
-            && taker.outline.to.contains(pair.to)
-            && !had_them()
+        taker.outline.from.contains(pair.from) && taker.outline.to.contains(pair.to) && !had_them()
     }
 }
 
@@ -235,7 +249,8 @@ fn near(
 
 /// What comparing two matches costs at most, in comparisons of outlines.
 fn effort(a: &Match, b: &Match) -> usize {
-    let addresses = |m: &Match| m.src.v4().len() + m.src.v6().len() + m.dst.v4().len() + m.dst.v6().len();
+    let addresses =
+        |m: &Match| m.src.v4().len() + m.src.v6().len() + m.dst.v4().len() + m.dst.v6().len();
     4 + a.services.len() * b.services.len() / 4 + addresses(a).min(addresses(b)) * 2
 }
 

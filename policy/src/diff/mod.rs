@@ -10,7 +10,7 @@
 //! # When a key lives on
 //!
 //! A session belongs to the first rule that matches. Rules of two policies are the same if their
-//! names are. Take an old rule *r* and one of its pairs of zones, and go through the new rules in
+//! names are; a new name with the meaning of a rule whose name is gone is that rule renamed. Take an old rule *r* and one of its pairs of zones, and go through the new rules in
 //! order. A new rule *n* can't own any session of *r* if no packet matches both, or if the old
 //! policy had *n* above *r* with a match that covers what it is now: then those packets were *n*'s
 //! before. The first rule that is left is the heir:

@@ -1,13 +1,16 @@
 //! The new rules whose addresses are near those of an old rule, found without looking at all.
 //!
-//! A rule's source and destination are each taken as one range, from the first to the last
-//! address, and lie in interval trees. For each family there are two ways to ask: by source, and
-//! then by destination for those rules whose source says next to nothing; or the other way round.
-//! The way that gives fewer rules is taken.
+//! The ranges of a rule's source and destination lie in interval trees; of a side with many ranges
+//! only the one from the first to the last address. For each family there are two ways to ask: by
+//! source, and then by destination for those rules whose source says next to nothing; or the other
+//! way round. The way that gives fewer rules is taken.
 
 use super::compare::hull;
 use crate::matching::Match;
 use crate::prefix::Word;
+
+/// Ranges of a side that are kept one by one.
+const RANGES: usize = 8;
 
 /// Rules by the ranges of their addresses.
 pub(super) struct Nearby {
@@ -15,8 +18,15 @@ pub(super) struct Nearby {
     v6: Family<u128>,
 }
 
-/// Source and destination of a rule, from the first to the last address.
-type Sides<T> = [(T, T); 2];
+/// Addresses as sorted ranges.
+type Ranges<'a, T> = &'a [(T, T)];
+
+/// Source and destination of a rule in one family.
+#[derive(Clone, Copy)]
+struct Sides<'a, T> {
+    src: Ranges<'a, T>,
+    dst: Ranges<'a, T>,
+}
 
 /// The trees of one family.
 struct Family<T> {
@@ -37,84 +47,101 @@ struct Way<T> {
 impl Nearby {
     /// From rules and their places.
     pub(super) fn new<'a>(rules: impl Iterator<Item = (u32, &'a Match)> + Clone) -> Self {
-        let v4 = rules.clone().filter_map(|(place, m)| Some((place, v4_sides(m)?)));
-        let v6 = rules.filter_map(|(place, m)| Some((place, v6_sides(m)?)));
-        Self { v4: Family::new(&v4.collect::<Vec<_>>()), v6: Family::new(&v6.collect::<Vec<_>>()) }
+        Self {
+            v4: Family::new(rules.clone().map(|(place, matches)| (place, v4(matches)))),
+            v6: Family::new(rules.map(|(place, matches)| (place, v6(matches)))),
+        }
     }
 
-    /// How many places [`Self::of`] would find.
+    /// How many places [`Self::of`] would find, some of them twice.
     pub(super) fn count(&self, matches: &Match) -> usize {
-        let v4 = v4_sides(matches).map_or(0, |asked| self.v4.best(&asked).0);
-        let v6 = v6_sides(matches).map_or(0, |asked| self.v6.best(&asked).0);
-        v4 + v6
+        self.v4.best(v4(matches)).0 + self.v6.best(v6(matches)).0
     }
 
     /// The places of all rules that can match a packet of this rule's, and of some that can't, in
     /// rising order.
     pub(super) fn of(&self, matches: &Match) -> Vec<u32> {
         let mut places = Vec::new();
-        if let Some(asked) = v4_sides(matches) {
-            self.v4.best(&asked).1.collect(&asked, &mut places);
-        }
-        if let Some(asked) = v6_sides(matches) {
-            self.v6.best(&asked).1.collect(&asked, &mut places);
-        }
+        self.v4.best(v4(matches)).1.collect(v4(matches), &mut places);
+        self.v6.best(v6(matches)).1.collect(v6(matches), &mut places);
         places.sort_unstable();
         places.dedup();
         places
     }
 }
 
-fn v4_sides(matches: &Match) -> Option<Sides<u32>> {
-    Some([hull(matches.src.v4())?, hull(matches.dst.v4())?])
+fn v4(matches: &Match) -> Sides<'_, u32> {
+    Sides { src: matches.src.v4(), dst: matches.dst.v4() }
 }
 
-fn v6_sides(matches: &Match) -> Option<Sides<u128>> {
-    Some([hull(matches.src.v6())?, hull(matches.dst.v6())?])
+fn v6(matches: &Match) -> Sides<'_, u128> {
+    Sides { src: matches.src.v6(), dst: matches.dst.v6() }
 }
 
 impl<T: Word> Family<T> {
-    fn new(rules: &[(u32, Sides<T>)]) -> Self {
-        Self { by_src: Way::new(rules, true), by_dst: Way::new(rules, false) }
+    fn new<'a>(rules: impl Iterator<Item = (u32, Sides<'a, T>)> + Clone) -> Self
+    where
+        T: 'a,
+    {
+        Self { by_src: Way::new(rules.clone(), true), by_dst: Way::new(rules, false) }
     }
 
-    /// The better way to ask, and how many rules it gives.
-    fn best(&self, asked: &Sides<T>) -> (usize, &Way<T>) {
+    /// The better way to ask, and how many ranges it finds.
+    fn best(&self, asked: Sides<'_, T>) -> (usize, &Way<T>) {
         let (by_src, by_dst) = (self.by_src.count(asked), self.by_dst.count(asked));
         if by_src < by_dst { (by_src, &self.by_src) } else { (by_dst, &self.by_dst) }
     }
 }
 
 impl<T: Word> Way<T> {
-    fn new(rules: &[(u32, Sides<T>)], src_first: bool) -> Self {
+    fn new<'a>(rules: impl Iterator<Item = (u32, Sides<'a, T>)>, src_first: bool) -> Self
+    where
+        T: 'a,
+    {
         let (mut narrow, mut wide) = (Vec::new(), Vec::new());
         for (place, sides) in rules {
-            let (own, other) = ordered(sides, src_first);
+            let (own, other) = sides.ordered(src_first);
             // More than a 256th of all addresses.
-            if own.0.common_bits(own.1) < 8 {
-                wide.push(Node::new(*place, other));
+            if ranges(own).any(|(low, high)| low.common_bits(high) < 8) {
+                wide.extend(ranges(other).map(|range| Node::new(place, range)));
             } else {
-                narrow.push(Node::new(*place, own));
+                narrow.extend(ranges(own).map(|range| Node::new(place, range)));
             }
         }
         Self { src_first, narrow: Tree::new(narrow), wide: Tree::new(wide) }
     }
 
-    fn count(&self, asked: &Sides<T>) -> usize {
-        let (own, other) = ordered(asked, self.src_first);
-        self.narrow.count(own) + self.wide.count(other)
+    fn count(&self, asked: Sides<'_, T>) -> usize {
+        let (own, other) = asked.ordered(self.src_first);
+        let narrow = ranges(own).map(|range| self.narrow.count(range)).sum::<usize>();
+        narrow + ranges(other).map(|range| self.wide.count(range)).sum::<usize>()
     }
 
-    fn collect(&self, asked: &Sides<T>, places: &mut Vec<u32>) {
-        let (own, other) = ordered(asked, self.src_first);
-        collect(&self.narrow.nodes, own, places);
-        collect(&self.wide.nodes, other, places);
+    fn collect(&self, asked: Sides<'_, T>, places: &mut Vec<u32>) {
+        let (own, other) = asked.ordered(self.src_first);
+        for range in ranges(own) {
+            collect(&self.narrow.nodes, range, places);
+        }
+        for range in ranges(other) {
+            collect(&self.wide.nodes, range, places);
+        }
     }
 }
 
-/// The side that is asked first, and the other.
-fn ordered<T: Copy>([src, dst]: &Sides<T>, src_first: bool) -> ((T, T), (T, T)) {
-    if src_first { (*src, *dst) } else { (*dst, *src) }
+impl<'a, T> Sides<'a, T> {
+    /// The side that is asked first, and the other. A rule that lacks one matches nothing.
+    fn ordered(self, src_first: bool) -> (Ranges<'a, T>, Ranges<'a, T>) {
+        if self.src.is_empty() || self.dst.is_empty() {
+            return (&[], &[]);
+        }
+        if src_first { (self.src, self.dst) } else { (self.dst, self.src) }
+    }
+}
+
+/// The ranges of a side, or the one around them if they are many.
+fn ranges<T: Copy>(side: Ranges<'_, T>) -> impl Iterator<Item = (T, T)> {
+    let (each, around) = if side.len() <= RANGES { (side, None) } else { (&[][..], hull(side)) };
+    each.iter().copied().chain(around)
 }
 
 /// Ranges sorted by their starts. The middle of the list is the root of a tree, the middles of the

@@ -53,7 +53,7 @@ pub(super) fn transfer(
     let mut heirs = Heirs::new(old.rules(), new, comparison);
     let mut pairs = Vec::new();
     for (place, rule) in (0u32..).zip(&old.rules().rules) {
-        let setting = comparison.renewed(place).map_or(rule.on_change, |new| new.on_change);
+        let setting = comparison.renewed(rule, place).map_or(rule.on_change, |new| new.on_change);
         let keys = old.index().pairs(RuleIndex(place));
         pairs.extend(keys.filter_map(|(from, to, key)| Some(Pair { from, to, key: key? })));
         pairs.retain(|pair| {

@@ -37,8 +37,8 @@ impl ZoneMap {
             let Some(id) = ZoneId::new(index) else { break };
             let mut all = images.iter();
             let image = match (all.next(), all.next()) {
-                _ if id == ZoneId::SELF => Some(id),
                 (Some(image), None) => Some(image),
+                // The gateway itself, or a zone without interfaces.
                 (None, _) => named(new, &zone.name),
                 _ => None,
             };
@@ -171,10 +171,7 @@ mod tests {
     #[test]
     fn removed_zone_goes_outside_or_where_its_interfaces_go() {
         let old = zones(&[("dmz", &["eth2"]), ("lan", &["eth1"])]);
-        assert_eq!(
-            image(&old, &zones(&[("lan", &["eth1"])]), "dmz").as_deref(),
-            Some("(outside)")
-        );
+        assert_eq!(image(&old, &zones(&[("lan", &["eth1"])]), "dmz").as_deref(), Some("(outside)"));
         let joined = zones(&[("lan", &["eth1", "eth2"])]);
         assert_eq!(image(&old, &joined, "dmz").as_deref(), Some("lan"));
     }

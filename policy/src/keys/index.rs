@@ -102,7 +102,9 @@ impl KeyIndex {
         rule: RuleIndex,
     ) -> impl Iterator<Item = (ZoneId, ZoneId, Option<SessionKey>)> {
         let slots = self.slots(rule).into_iter();
-        slots.flat_map(|slots| slots.pairs()).map(move |(from, to)| (from, to, self.get(rule, from, to)))
+        slots
+            .flat_map(|slots| slots.pairs())
+            .map(move |(from, to)| (from, to, self.get(rule, from, to)))
     }
 
     /// How many keys there are when all are set.

@@ -237,7 +237,8 @@ pub(crate) struct TableBuilder {
 
 impl From<KeyTable> for TableBuilder {
     fn from(table: KeyTable) -> Self {
-        let zones = (0..).zip(&table.zones).map(|(index, name)| (Arc::clone(name), index)).collect();
+        let zones =
+            (0..).zip(&table.zones).map(|(index, name)| (Arc::clone(name), index)).collect();
         Self { table, zones }
     }
 }

@@ -154,7 +154,8 @@ fn tuple_hash_agrees_with_oracle_where_rules_differ_in_one_field_only() {
             let mut all = flow(&mut random, 60, WIDE);
             all.tuple.protocol = 6;
             if seed == 0 {
-                all.tuple.src = Ipv4Addr::from_bits(0x0a00_0000 + random.below(25_000) as u32).into();
+                all.tuple.src =
+                    Ipv4Addr::from_bits(0x0a00_0000 + random.below(25_000) as u32).into();
                 all.tuple.dst = Ipv4Addr::from_bits(1).into();
             }
             all

@@ -9,14 +9,14 @@ use twinwall_policy::zone::{ZoneId, ZoneSet};
 
 /// SplitMix64: the same numbers from the same seed on every machine.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,41 +25,41 @@ impl Random {
     }
 
     /// A number below `limit`.
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
-    pub fn index(&mut self, limit: usize) -> usize {
+    pub(crate) fn index(&mut self, limit: usize) -> usize {
         self.below(limit as u64) as usize
     }
 
     /// True once in `n` times.
-    pub fn one_in(&mut self, n: u64) -> bool {
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    pub fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
         &list[self.index(list.len())]
     }
 }
 
 /// How far addresses and ports are spread: `bits` random bits each.
 #[derive(Clone, Copy, Debug)]
-pub struct Spread {
-    pub address_bits: u32,
-    pub port_bits: u32,
+pub(crate) struct Spread {
+    pub(crate) address_bits: u32,
+    pub(crate) port_bits: u32,
 }
 
-pub const NARROW: Spread = Spread { address_bits: 4, port_bits: 3 };
-pub const WIDE: Spread = Spread { address_bits: 20, port_bits: 16 };
+pub(crate) const NARROW: Spread = Spread { address_bits: 4, port_bits: 3 };
+pub(crate) const WIDE: Spread = Spread { address_bits: 20, port_bits: 16 };
 
-pub fn v4(random: &mut Random, spread: Spread) -> u32 {
+pub(crate) fn v4(random: &mut Random, spread: Spread) -> u32 {
     let cluster = [0x0a00_0000u32, 0x0a14_0000, 0xc0a8_0000, 0xc633_6400];
     let base = cluster[random.index(if spread.address_bits < 8 { 2 } else { 4 })];
     base | random.next() as u32 & ((1 << spread.address_bits) - 1)
 }
 
-pub fn v6(random: &mut Random, spread: Spread) -> u128 {
+pub(crate) fn v6(random: &mut Random, spread: Spread) -> u128 {
     let cluster = [0x2001_0db8_0010u128 << 80, 0x2001_0db8_0020 << 80];
     let host = u128::from(random.next()) & ((1 << spread.address_bits) - 1);
     // Some differ in the subnet, some in the host.
@@ -90,7 +90,7 @@ fn v6_range(random: &mut Random, spread: Spread) -> (u128, u128) {
     }
 }
 
-pub fn addresses(random: &mut Random, spread: Spread) -> AddressSet {
+pub(crate) fn addresses(random: &mut Random, spread: Spread) -> AddressSet {
     if random.one_in(if spread.address_bits < 8 { 4 } else { 12 }) {
         return AddressSet::any();
     }
@@ -126,7 +126,7 @@ fn service(random: &mut Random, spread: Spread) -> Service {
     Service { protocol: Some(protocol), src_port, dst_port }
 }
 
-pub fn services(random: &mut Random, spread: Spread) -> Vec<Service> {
+pub(crate) fn services(random: &mut Random, spread: Spread) -> Vec<Service> {
     let count = if random.one_in(30) { 90 } else { 1 + random.below(3) };
     let mut services: Vec<_> = (0..count).map(|_| service(random, spread)).collect();
     services.sort_unstable();
@@ -134,7 +134,7 @@ pub fn services(random: &mut Random, spread: Spread) -> Vec<Service> {
     services
 }
 
-pub fn action(random: &mut Random) -> Action {
+pub(crate) fn action(random: &mut Random) -> Action {
     *random.pick(&[Action::Accept, Action::Accept, Action::Drop, Action::Reject])
 }
 
@@ -145,12 +145,17 @@ fn zones(random: &mut Random, count: u8) -> ZoneSet {
     (0..1 + random.below(2)).fold(ZoneSet::EMPTY, |set, _| set.with(zone(random, count)))
 }
 
-pub fn zone(random: &mut Random, count: u8) -> ZoneId {
+pub(crate) fn zone(random: &mut Random, count: u8) -> ZoneId {
     ZoneId::new(random.below(u64::from(count)) as u8).unwrap()
 }
 
 /// A rule set of this many rules, without a last rule that matches everything.
-pub fn rule_set(random: &mut Random, rules: usize, zone_count: u8, spread: Spread) -> RuleSet {
+pub(crate) fn rule_set(
+    random: &mut Random,
+    rules: usize,
+    zone_count: u8,
+    spread: Spread,
+) -> RuleSet {
     let zone = |index: u8| Zone { name: format!("z{index}").into(), interfaces: vec![] };
     let rule = |index: usize| {
         let random = &mut *random;
@@ -178,7 +183,7 @@ pub fn rule_set(random: &mut Random, rules: usize, zone_count: u8, spread: Sprea
     }
 }
 
-pub fn tuple(random: &mut Random, spread: Spread) -> Tuple {
+pub(crate) fn tuple(random: &mut Random, spread: Spread) -> Tuple {
     let (src, dst): (IpAddr, IpAddr) = if random.one_in(3) {
         let mut one = || Ipv6Addr::from_bits(v6(random, spread)).into();
         (one(), one())
@@ -198,7 +203,7 @@ pub fn tuple(random: &mut Random, spread: Spread) -> Tuple {
     Tuple { src, dst, protocol, src_port, dst_port }
 }
 
-pub fn flow(random: &mut Random, zone_count: u8, spread: Spread) -> Flow {
+pub(crate) fn flow(random: &mut Random, zone_count: u8, spread: Spread) -> Flow {
     let tuple = tuple(random, spread);
     Flow { tuple, from: zone(random, zone_count), to: zone(random, zone_count) }
 }

@@ -9,12 +9,12 @@ use twinwall_policy::ruleset::{
 };
 use twinwall_policy::zone::{ZoneId, ZoneSet};
 
-pub const LAN: ZoneId = ZoneId::new(2).unwrap();
-pub const WAN: ZoneId = ZoneId::new(3).unwrap();
-pub const DMZ: ZoneId = ZoneId::new(4).unwrap();
+pub(crate) const LAN: ZoneId = ZoneId::new(2).unwrap();
+pub(crate) const WAN: ZoneId = ZoneId::new(3).unwrap();
+pub(crate) const DMZ: ZoneId = ZoneId::new(4).unwrap();
 
 /// Every flow.
-pub fn matching() -> Match {
+pub(crate) fn matching() -> Match {
     Match {
         from: ZoneSet::ALL,
         to: ZoneSet::ALL,
@@ -24,16 +24,16 @@ pub fn matching() -> Match {
     }
 }
 
-pub fn tcp(ports: PortRange) -> Service {
+pub(crate) fn tcp(ports: PortRange) -> Service {
     Service { protocol: Some(protocol::TCP), src_port: PortRange::ANY, dst_port: ports }
 }
 
-pub fn tcp_port(port: u16) -> Service {
+pub(crate) fn tcp_port(port: u16) -> Service {
     tcp(PortRange::only(port))
 }
 
 /// An accepting rule from lan to wan.
-pub fn rule(name: &str, service: Service) -> Rule {
+pub(crate) fn rule(name: &str, service: Service) -> Rule {
     Rule {
         seq: 0,
         name: name.into(),
@@ -50,7 +50,7 @@ pub fn rule(name: &str, service: Service) -> Rule {
 }
 
 /// A set of networks, each as `address/length`.
-pub fn nets(networks: &[&str]) -> AddressSet {
+pub(crate) fn nets(networks: &[&str]) -> AddressSet {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for network in networks {
         let (address, len) = network.split_once('/').unwrap();
@@ -70,7 +70,7 @@ pub fn nets(networks: &[&str]) -> AddressSet {
 }
 
 /// Zones by name and interfaces, the fixed ones in front.
-pub fn zones(named: &[(&str, &[&str])]) -> Vec<Zone> {
+pub(crate) fn zones(named: &[(&str, &[&str])]) -> Vec<Zone> {
     let fixed = [("(outside)", &[][..]), ("self", &[][..])];
     let all = fixed.iter().chain(named);
     all.map(|(name, interfaces)| Zone {
@@ -81,7 +81,7 @@ pub fn zones(named: &[(&str, &[&str])]) -> Vec<Zone> {
 }
 
 /// A policy of lan, wan and dmz with these rules and the built-in ones, numbered in tens.
-pub fn policy(rules: impl IntoIterator<Item = Rule>) -> RuleSet {
+pub(crate) fn policy(rules: impl IntoIterator<Item = Rule>) -> RuleSet {
     let mut rules: Vec<Rule> = rules.into_iter().collect();
     for (rule, seq) in rules.iter_mut().zip(1..) {
         rule.seq = seq * 10;
@@ -97,7 +97,7 @@ pub fn policy(rules: impl IntoIterator<Item = Rule>) -> RuleSet {
 }
 
 /// The two last rules of every policy.
-pub fn built_in() -> [Rule; 2] {
+pub(crate) fn built_in() -> [Rule; 2] {
     let built_in = |name: &str, from, action| Rule {
         seq: u32::MAX,
         name: name.into(),
@@ -113,7 +113,7 @@ pub fn built_in() -> [Rule; 2] {
 }
 
 /// Rules that match this and nothing else is said about.
-pub fn rules_of(matches: impl IntoIterator<Item = Match>) -> RuleSet {
+pub(crate) fn rules_of(matches: impl IntoIterator<Item = Match>) -> RuleSet {
     let mut set = policy([]);
     set.rules = (0..)
         .zip(matches)
@@ -123,7 +123,7 @@ pub fn rules_of(matches: impl IntoIterator<Item = Match>) -> RuleSet {
 }
 
 /// A TCP flow from lan to wan.
-pub fn lan_to_wan(src: &str, dst: &str, dst_port: u16) -> Flow {
+pub(crate) fn lan_to_wan(src: &str, dst: &str, dst_port: u16) -> Flow {
     Flow {
         tuple: Tuple {
             src: src.parse().unwrap(),

@@ -16,8 +16,11 @@ use std::hash::{Hash, Hasher};
 pub(super) const GROUP_LIMIT: usize = 256;
 
 /// Candidates in a bucket before other groups are tried: comparing that many rules costs about as
-/// much as asking one more table.
-const BUCKET_LIMIT: usize = 6;
+/// much as asking a few more tables.
+const BUCKET_LIMIT: usize = 4;
+
+/// What address lengths of new groups are rounded to, the first that gives a new group.
+const ROUNDING: [u8; 2] = [4, 2];
 
 /// The groups of one address family, the one with the best rule first.
 #[derive(Clone, Debug)]
@@ -94,7 +97,7 @@ impl<T: Word> Builder<T> {
                 return;
             }
         }
-        let rounded = [T::BITS / 8, T::BITS / 32].map(|step| entry.mask.rounded(step));
+        let rounded = ROUNDING.map(|step| entry.mask.rounded(step));
         let mask = rounded.into_iter().find(|mask| !self.has(*mask)).unwrap_or(entry.mask);
         if self.groups.len() < GROUP_LIMIT && !self.has(mask) {
             self.groups.push(GroupBuilder {
