@@ -2,7 +2,8 @@
 //!
 //! Makes a policy of RULES rules (10,000 unless given), one flow mapping a line, or in block style
 //! when a second argument is given, and loads it with 1, 2 and 4 threads, with and without lints.
-//! Prints the median of nine runs in milliseconds.
+//! Prints the least and the median of nine runs in milliseconds.
+#![expect(clippy::disallowed_methods, reason = "a measurement needs a clock and arguments")]
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -20,7 +21,8 @@ fn main() {
             let mut times: Vec<f64> = (0..9).map(|_| time(&files, &options)).collect();
             times.sort_by(f64::total_cmp);
             let lint = if lint { "with lints" } else { "without" };
-            println!("{threads} threads, {lint:>10}: {:7.1} ms", times.get(4).unwrap_or(&0.0));
+            let (least, median) = (times.first().unwrap_or(&0.0), times.get(4).unwrap_or(&0.0));
+            println!("{threads} threads, {lint:>11}: {least:7.1} {median:7.1} ms");
         }
     }
 }

@@ -8,6 +8,9 @@
 //!                                             └─────► explain     why a rule did or didn't match
 //! ```
 //!
+//! [`load()`] goes the whole way from the text to the rule set, runs the tests that the policy
+//! brings along (`selftest`), and adds the warnings.
+//!
 //! Goes in: the text of policy files, flows, the key table of the running policy. Comes out: rule
 //! sets, decisions, the plan of a reload, messages for operators. Not here: files, sockets, the
 //! clock, the kernel. Everything is a function of its arguments.
@@ -15,6 +18,7 @@
 pub mod address;
 pub mod classify;
 pub mod diag;
+pub mod diff;
 pub mod explain;
 pub mod flow;
 pub mod interfaces;
@@ -35,4 +39,3 @@ pub mod zone;
 
 pub use load::{Failure, Loaded, Options, load, load_with};
 pub use source::SourceText;
-pub mod diff;

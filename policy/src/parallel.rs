@@ -3,9 +3,16 @@
 use std::panic::resume_unwind;
 use std::thread;
 
-/// Does each job on a thread of its own, the first one on the caller's. Results are in the order
-/// of the jobs.
-pub(crate) fn run<T: Send, R: Send>(jobs: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+/// Does each job on a thread of its own, the first one on the caller's; all of them there when
+/// `threads` is 1. Results are in the order of the jobs.
+pub(crate) fn run<T: Send, R: Send>(
+    jobs: Vec<T>,
+    threads: usize,
+    work: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    if threads < 2 || jobs.len() < 2 {
+        return jobs.into_iter().map(work).collect();
+    }
     let work = &work;
     thread::scope(|scope| {
         let mut jobs = jobs.into_iter();

@@ -3,8 +3,8 @@
 //! Made by [`crate::resolve`]; read by the classifier, the difference, lints, explain and the
 //! daemon. Plain data: it can be built by hand in tests.
 
-use crate::matching::{Match, Service};
 use crate::address::AddressSet;
+use crate::matching::{Match, Service};
 use crate::zone::{ZoneId, ZoneSet};
 use std::net::IpAddr;
 use std::sync::Arc;

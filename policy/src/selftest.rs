@@ -9,7 +9,8 @@
 //! outcome has to be the same for all of them.
 
 use crate::classify::{Classifier, TupleHash};
-use crate::diag::{Fault, Faults, codes, suggest};
+use crate::diag::suggest::Budget;
+use crate::diag::{Fault, Faults, codes};
 use crate::flow::{Flow, Tuple};
 use crate::resolve::Resolved;
 use crate::ruleset::{Action, Rule, RuleIndex};
@@ -40,6 +41,11 @@ pub(crate) fn run(draft: &Draft<'_>, resolved: &Resolved<'_>, faults: &mut Fault
             faults.push(fault);
         }
     }
+    let mut budget = Budget::default();
+    faults.suggest("rule", |name| {
+        let near = budget.nearest(name, rules.iter().map(|rule| &*rule.name))?;
+        Some((near, runner.by_name.get(near).and_then(|index| runner.place(*index))))
+    });
 }
 
 struct Runner<'t, 'r> {
@@ -98,14 +104,7 @@ impl<'r> Runner<'_, 'r> {
             let shown = crate::syntax::scalar::shorten(word.text);
             let fault = Fault::error(codes::UNKNOWN_RULE, format!("unknown rule `{shown}`"));
             let fault = fault.at(word.span, "not in rules");
-            let rules = &self.resolved.rules.rules;
-            match suggest::nearest(word.text, rules.iter().map(|rule| &*rule.name)) {
-                Some(near) => {
-                    let place = self.by_name.get(near).and_then(|index| self.place(*index));
-                    fault.did_you_mean(near, place)
-                }
-                None => fault,
-            }
+            fault.unknown("rule", word.text)
         })
     }
 
@@ -186,7 +185,8 @@ impl<'r> Runner<'_, 'r> {
     }
 
     fn ambiguous(&self, test: &Test<'_>, outcomes: &[(ZoneId, &Rule)], good: ZoneId) -> Fault {
-        let message = format!("the outcome of test `{}` hangs on the egress zone", test.name.text);
+        let message =
+            format!("the outcome of test `{}` depends on the egress zone", test.name.text);
         let mut fault = Fault::error(codes::TEST_AMBIGUOUS, message)
             .at(test.name.span, "`to` is missing")
             .help(format!("add `to: {}`", self.zone_name(good)));

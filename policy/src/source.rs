@@ -4,7 +4,7 @@
 //! path, line and column that an operator reads. Not here: reading files; what messages look like
 //! ([`crate::diag`]).
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 /// One file: the path as messages are to show it, and its whole text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,9 @@ struct File<'a> {
     base: u32,
     /// First byte of each line; made when the first place of the file is looked up.
     lines: OnceCell<Vec<u32>>,
+    /// The place that was looked up last: byte and column, from 0. Places are mostly looked up in
+    /// order, and a line can be as long as the file.
+    last: Cell<(usize, usize)>,
 }
 
 impl<'a> Sources<'a> {
@@ -85,7 +88,7 @@ impl<'a> Sources<'a> {
                 let length = u32::try_from(source.text.len()).unwrap_or(u32::MAX);
                 // One apart, so that the end of a file is not the start of the next.
                 next = base.saturating_add(length).saturating_add(1);
-                File { source, base, lines: OnceCell::new() }
+                File { source, base, lines: OnceCell::new(), last: Cell::new((0, 0)) }
             })
             .collect();
         Self { files }
@@ -105,15 +108,13 @@ impl<'a> Sources<'a> {
         let lines = file.lines.get_or_init(|| line_starts(text));
         let offset = span.start.saturating_sub(file.base);
         let index = lines.partition_point(|start| *start <= offset).saturating_sub(1);
-        let begin = lines.get(index).copied().unwrap_or(0) as usize;
-        let rest = text.get(begin..).unwrap_or("");
-        let line = rest.split(['\n', '\r']).next().unwrap_or("");
+        let begin = lines.get(index).map_or(0, |start| *start as usize);
+        let next = lines.get(index + 1).map_or(text.len(), |start| *start as usize);
+        let line = text.get(begin..next).unwrap_or("").trim_end_matches(['\n', '\r']);
         let start = floor_boundary(line, (offset as usize).saturating_sub(begin));
         let end = span.end.saturating_sub(file.base) as usize;
         let end = floor_boundary(line, end.saturating_sub(begin)).max(start);
-        let before = line.get(..start).unwrap_or("");
-        // Editors don't show a byte order mark.
-        let column = before.chars().filter(|c| *c != '\u{FEFF}').count();
+        let column = file.column(begin, begin + start);
         Some(Location {
             path: &file.source.path,
             line: u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1),
@@ -122,6 +123,19 @@ impl<'a> Sources<'a> {
             start,
             end,
         })
+    }
+}
+
+impl File<'_> {
+    /// The column, from 0, of a byte in the line that begins at `begin`.
+    fn column(&self, begin: usize, at: usize) -> usize {
+        let (last, column) = self.last.get();
+        let (from, before) = if begin <= last && last <= at { (last, column) } else { (begin, 0) };
+        let between = self.source.text.get(from..at).unwrap_or("");
+        // Editors don't show a byte order mark.
+        let column = before + between.chars().filter(|c| *c != '\u{FEFF}').count();
+        self.last.set((at, column));
+        column
     }
 }
 

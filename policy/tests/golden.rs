@@ -4,6 +4,11 @@
 //! warnings, `reject` those that don't load. A case is a file `NAME.yaml` or a directory `NAME` of
 //! files; what is expected stands beside it in `NAME.txt`. With `UPDATE_GOLDEN=1` in the
 //! environment the expected texts are written anew; look at the difference before you keep them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a failed test is a panic, and golden files are files"
+)]
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -93,7 +98,13 @@ fn warnings_name_both_rules() {
 fn rejected_policies_say_what_is_wrong_and_where() {
     check("reject", |name, files| match load(files) {
         Ok(_) => panic!("{name} was accepted"),
-        Err(failure) => failure.text(Style { colour: false, closing: Some(CLOSING) }),
+        Err(failure) => {
+            let style = Style { colour: false, closing: Some(CLOSING) };
+            let plain = failure.text(style);
+            let coloured = failure.text(Style { colour: true, ..style });
+            assert_eq!(without_colours(&coloured), plain, "{name}");
+            plain
+        }
     });
 }
 
@@ -106,8 +117,8 @@ fn every_code_has_a_golden_case_and_an_entry_in_the_manual() {
         for (_, _, expected) in cases(class) {
             let text = fs::read_to_string(expected).unwrap();
             for line in text.lines() {
-                let start = line.split_once("]: ").map_or("", |(start, _)| start);
-                if let Some((_, code)) = start.split_once('[') {
+                let rest = line.strip_prefix("error[").or_else(|| line.strip_prefix("warning["));
+                if let Some((code, _)) = rest.and_then(|rest| rest.split_once("]: ")) {
                     shown.insert(code.to_owned());
                 }
             }
@@ -122,6 +133,13 @@ fn every_code_has_a_golden_case_and_an_entry_in_the_manual() {
         .map(|(code, _)| code.to_owned())
         .collect();
     assert_eq!(manual, codes, "docs/errors.md");
+}
+
+/// A text without ANSI escape sequences.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |out, part| out + part.split_once('m').map_or("", |(_, rest)| rest))
 }
 
 /// A rule set in a form that can be read.
@@ -207,4 +225,16 @@ fn services(list: &[Service]) -> String {
         }
     };
     list.iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_example_of_the_manual_loads_without_a_warning() {
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy.md");
+    let manual = fs::read_to_string(manual).unwrap();
+    let (_, rest) = manual.split_once("```yaml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let loaded = load(&[SourceText { path: "policy.md".into(), text: example.into() }]);
+    let loaded = loaded.unwrap_or_else(|failure| panic!("{}", failure.text(Style::default())));
+    assert_eq!(loaded.warning_count, 0, "{}", loaded.text(Style::default()));
+    assert!(loaded.tests > 0);
 }

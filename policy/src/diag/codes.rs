@@ -15,8 +15,8 @@ macro_rules! codes {
 codes! {
     /// The text is not YAML.
     YAML_SYNTAX = "E0101";
-    /// A feature of YAML that these files do without: anchors, aliases, tags, directives, several
-    /// documents, keys that are not plain words.
+    /// A feature of YAML that these files do without: anchors, aliases, tags, directives,
+    /// block scalars, several documents, keys that are not single values.
     YAML_FEATURE = "E0102";
     /// The file is too long, nested too deep, or has too many values.
     TOO_LARGE = "E0103";
@@ -88,7 +88,7 @@ codes! {
 
     /// A test of the policy failed.
     TEST_FAILED = "E0501";
-    /// The outcome of a test hangs on the egress zone, which it does not name.
+    /// The outcome of a test depends on the egress zone, which it does not name.
     TEST_AMBIGUOUS = "E0502";
     /// A test that does not describe a packet.
     TEST_INCOMPLETE = "E0503";

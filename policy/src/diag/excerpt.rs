@@ -55,6 +55,7 @@ impl Diagnostic {
     /// Looks up the places of a fault.
     #[must_use]
     pub fn new(fault: Fault, sources: &Sources<'_>) -> Self {
+        let fault = *fault.parts;
         let places = fault
             .places
             .into_iter()

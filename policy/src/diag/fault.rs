@@ -3,9 +3,15 @@
 use super::{Code, Diagnostic, Severity};
 use crate::source::{Sources, Span};
 
-/// One thing that is wrong.
+/// One thing that is wrong. Small, so that it can be the error of functions that seldom fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
+    pub(super) parts: Box<Parts>,
+}
+
+/// What a fault consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Parts {
     pub(super) severity: Severity,
     pub(super) code: Code,
     pub(super) message: String,
@@ -13,6 +19,8 @@ pub struct Fault {
     pub(super) places: Vec<(Span, String)>,
     pub(super) help: Vec<Remark>,
     pub(super) notes: Vec<Remark>,
+    /// A kind of definition and the name under which none was found.
+    unknown: Option<(&'static str, String)>,
 }
 
 /// A remark; the place, if there is one, is shown as `(path:line)` between the two texts.
@@ -38,53 +46,62 @@ impl Fault {
 
     fn new(severity: Severity, code: Code, message: String) -> Self {
         let (places, help, notes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { severity, code, message, places, help, notes }
+        let parts = Parts { severity, code, message, places, help, notes, unknown: None };
+        Self { parts: Box::new(parts) }
     }
 
     /// Adds a place, with a few words for beside the caret. The first one added is the fault's own.
     #[must_use]
     pub fn at(mut self, span: Span, label: impl Into<String>) -> Self {
-        self.places.push((span, label.into()));
+        self.parts.places.push((span, label.into()));
         self
     }
 
     /// Adds what to do about it.
     #[must_use]
     pub fn help(mut self, text: impl Into<String>) -> Self {
-        self.help.push(Remark { text: text.into(), place: None, rest: "" });
+        self.parts.help.push(Remark { text: text.into(), place: None, rest: "" });
         self
     }
 
     /// Adds what was perhaps meant, and where that stands.
     #[must_use]
     pub fn did_you_mean(mut self, name: &str, place: Option<Span>) -> Self {
-        self.help.push(Remark { text: format!("did you mean `{name}`"), place, rest: "?" });
+        self.parts.help.push(Remark { text: format!("did you mean `{name}`"), place, rest: "?" });
+        self
+    }
+
+    /// Says that there is no definition of this kind and name. What was perhaps meant is added by
+    /// [`Faults::suggest`], when all faults are known.
+    #[must_use]
+    pub fn unknown(mut self, kind: &'static str, name: &str) -> Self {
+        self.parts.unknown = Some((kind, name.to_owned()));
         self
     }
 
     /// Adds a remark.
     #[must_use]
     pub fn note(mut self, text: impl Into<String>) -> Self {
-        self.notes.push(Remark { text: text.into(), place: None, rest: "" });
+        self.parts.notes.push(Remark { text: text.into(), place: None, rest: "" });
         self
     }
 
     /// How bad it is.
     #[must_use]
     pub const fn severity(&self) -> Severity {
-        self.severity
+        self.parts.severity
     }
 
     /// The kind of fault.
     #[must_use]
     pub const fn code(&self) -> Code {
-        self.code
+        self.parts.code
     }
 
     /// Where the fault is, if it is somewhere.
     #[must_use]
     pub fn span(&self) -> Option<Span> {
-        self.places.first().map(|(span, _)| *span)
+        self.parts.places.first().map(|(span, _)| *span)
     }
 }
 
@@ -108,7 +125,7 @@ impl Faults {
 
     /// Adds a fault.
     pub fn push(&mut self, fault: Fault) {
-        let count = match fault.severity {
+        let count = match fault.parts.severity {
             Severity::Error => &mut self.errors,
             Severity::Warning => &mut self.warnings,
         };
@@ -122,7 +139,7 @@ impl Faults {
     pub fn append(&mut self, other: Self) {
         let (mut errors, mut warnings) = (other.errors, other.warnings);
         for fault in other.kept {
-            match fault.severity {
+            match fault.parts.severity {
                 Severity::Error => errors -= 1,
                 Severity::Warning => warnings -= 1,
             }
@@ -144,11 +161,29 @@ impl Faults {
         self.errors >= Self::LIMIT
     }
 
+    /// Adds what was perhaps meant to each fault of an unknown name of this kind. `find` gives the
+    /// nearest name and its place.
+    pub fn suggest<'a>(
+        &mut self,
+        kind: &str,
+        mut find: impl FnMut(&str) -> Option<(&'a str, Option<Span>)>,
+    ) {
+        for fault in &mut self.kept {
+            let Some((_, name)) = fault.parts.unknown.take_if(|(of, _)| *of == kind) else {
+                continue;
+            };
+            if let Some((near, place)) = find(&name) {
+                let (text, rest) = (format!("did you mean `{near}`"), "?");
+                fault.parts.help.push(Remark { text, place, rest });
+            }
+        }
+    }
+
     /// The faults with their places looked up, errors first, in the order of the text; and how
     /// many errors and warnings there were in all.
     #[must_use]
     pub fn located(mut self, sources: &Sources<'_>) -> (Vec<Diagnostic>, usize, usize) {
-        self.kept.sort_by_key(|fault| (fault.severity, fault.span(), fault.code));
+        self.kept.sort_by_key(|fault| (fault.severity(), fault.span(), fault.code()));
         let diagnostics = self.kept.into_iter().map(|f| Diagnostic::new(f, sources)).collect();
         (diagnostics, self.errors, self.warnings)
     }

@@ -9,7 +9,8 @@ use std::fmt::Write;
 pub struct Style<'a> {
     /// Whether to use colours (ANSI escape sequences).
     pub colour: bool,
-    /// What happened to the running policy; shown as a note of the last message.
+    /// What happened to the running policy; shown as a note of the last error, or of the last
+    /// warning where there is no error.
     pub closing: Option<&'a str>,
 }
 
@@ -22,12 +23,14 @@ const RESET: &str = "\x1b[0m";
 #[must_use]
 pub fn text(diagnostics: &[Diagnostic], style: Style<'_>) -> String {
     let mut page = Page { out: String::new(), colour: style.colour };
+    let last_error = diagnostics.iter().rposition(|d| d.severity == Severity::Error);
+    let last = last_error.or(diagnostics.len().checked_sub(1));
     for (i, diagnostic) in diagnostics.iter().enumerate() {
         if i > 0 {
             page.put("\n");
         }
         page.diagnostic(diagnostic);
-        if i + 1 == diagnostics.len()
+        if last == Some(i)
             && let Some(closing) = style.closing
         {
             page.remark(gutter(diagnostic), "note", &printable(closing));

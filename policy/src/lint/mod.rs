@@ -37,7 +37,7 @@ pub(crate) fn check(
     unused::check(resolved, faults);
     let linter = Linter::new(draft, resolved);
     let rules: Vec<u32> = (0..).take(resolved.origins.len()).collect();
-    for more in parallel::run(parallel::chunks(&rules, threads, LEAST), |rules| {
+    for more in parallel::run(parallel::chunks(&rules, threads, LEAST), threads, |rules| {
         let mut faults = Faults::new();
         let mut found = Vec::new();
         for rule in rules {

@@ -37,6 +37,7 @@ pub(crate) fn resolve<'t>(draft: &Draft<'t>, threads: usize, faults: &mut Faults
     let symbols = Symbols::new(draft, faults);
     let (rules, origins) = rules::resolve(draft, &zones, &symbols, threads, faults);
     let nat = nat::resolve(draft, &zones, &symbols, faults);
+    symbols.suggest(faults);
     let rules = RuleSet {
         name: draft.name.map_or("policy", |name| name.text).into(),
         zones: zones.compiled(draft),

@@ -32,7 +32,7 @@ pub(super) fn resolve(
     unique_seqs(draft.rules.iter().map(|rule| rule.seq), faults);
     let default = draft.defaults.on_change.unwrap_or(OnChange::Rematch);
     let was_too_large = symbols.is_too_large();
-    let parts = parallel::run(parallel::chunks(&draft.rules, threads, LEAST), |rules| {
+    let parts = parallel::run(parallel::chunks(&draft.rules, threads, LEAST), threads, |rules| {
         let mut faults = Faults::new();
         let compiled: Vec<_> =
             rules.iter().map(|rule| compile(rule, default, zones, symbols, &mut faults)).collect();

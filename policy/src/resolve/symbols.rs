@@ -2,9 +2,11 @@
 
 use super::table::{Table, unknown};
 use crate::address::AddressSet;
+use crate::diag::suggest::Budget;
 use crate::diag::{Fault, Faults, codes};
 use crate::matching::Service;
 use crate::syntax::address::{self, Form, Range, looks_like_address};
+use crate::syntax::scalar::shorten;
 use crate::syntax::service::normalised;
 use crate::syntax::{Draft, ServiceBody, Word};
 use crate::yaml::Node;
@@ -47,12 +49,12 @@ impl<'t> Symbols<'t> {
                 groups.push(Composite { name: group.name, nodes: group.members, place });
             }
         }
-        let members = members(&groups, &self.objects, faults, |word, table| {
+        let members = members(&groups, &self.objects, faults, |word| {
             let fault = unknown(codes::UNKNOWN_OBJECT, "object", word, "not in objects or groups");
             if looks_like_address(word.text) {
                 return fault.help("a group has names in it: define an object for the address");
             }
-            table.suggest(word.text, fault)
+            fault
         });
         for index in order(&groups, &members, "group", faults) {
             let (Some(group), Some(members)) = (groups.get(index), members.get(index)) else {
@@ -81,9 +83,8 @@ impl<'t> Symbols<'t> {
                 groups.push(Composite { name: service.name, nodes, place });
             }
         }
-        let members = members(&groups, &self.services, faults, |word, table| {
-            let fault = unknown(codes::UNKNOWN_SERVICE, "service", word, "not in services");
-            table.suggest(word.text, fault)
+        let members = members(&groups, &self.services, faults, |word| {
+            unknown(codes::UNKNOWN_SERVICE, "service", word, "not in services")
         });
         for index in order(&groups, &members, "service", faults) {
             let (Some(group), Some(members)) = (groups.get(index), members.get(index)) else {
@@ -100,6 +101,13 @@ impl<'t> Symbols<'t> {
         }
     }
 
+    /// Adds what was perhaps meant to the faults of unknown names.
+    pub(super) fn suggest(&self, faults: &mut Faults) {
+        let mut budget = Budget::default();
+        faults.suggest("object", |name| self.objects.nearest(name, &mut budget));
+        faults.suggest("service", |name| self.services.nearest(name, &mut budget));
+    }
+
     /// Counts entries; false when there are too many in all.
     fn grow(&self, entries: usize) -> bool {
         let before = self.size.fetch_add(entries, Relaxed);
@@ -112,7 +120,7 @@ impl<'t> Symbols<'t> {
 
     /// The addresses of a list of objects, groups and addresses. An empty list stands for any.
     pub(crate) fn addresses(&self, nodes: &[Node<'_>], faults: &mut Faults) -> AddressSet {
-        if let [] = nodes {
+        if nodes.is_empty() {
             return AddressSet::any();
         }
         let mut sets = Vec::new();
@@ -146,8 +154,7 @@ impl<'t> Symbols<'t> {
     /// The fault of an object that is not defined.
     pub(super) fn unknown_object(&self, word: Word<'_>) -> Fault {
         let label = "not in objects or groups";
-        let fault = unknown(codes::UNKNOWN_OBJECT, "object", word, label);
-        self.objects.suggest(word.text, fault)
+        unknown(codes::UNKNOWN_OBJECT, "object", word, label)
     }
 
     /// The entries of a list of services.
@@ -173,9 +180,9 @@ impl<'t> Symbols<'t> {
                 let fault = unknown(codes::UNKNOWN_SERVICE, "service", word, "not in services");
                 let number = word.text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
                 faults.push(if number {
-                    fault.help(format!("for a port write {{ tcp: [{}] }}", word.text))
+                    fault.help(format!("for a port write {{ tcp: [{}] }}", shorten(word.text)))
                 } else {
-                    self.services.suggest(word.text, fault)
+                    fault
                 });
             }
         }
@@ -211,7 +218,7 @@ fn members<'t, T>(
     composites: &[Composite<'t>],
     table: &Table<'t, T>,
     faults: &mut Faults,
-    fault: impl Fn(Word<'t>, &Table<'t, T>) -> Fault,
+    fault: impl Fn(Word<'t>) -> Fault,
 ) -> Vec<Vec<usize>> {
     let mut all = Vec::with_capacity(composites.len());
     for composite in composites {
@@ -219,7 +226,7 @@ fn members<'t, T>(
         for word in composite.nodes.iter().filter_map(Word::of) {
             match table.find(word.text) {
                 Some(place) => places.push(place),
-                None => faults.push(fault(word, table)),
+                None => faults.push(fault(word)),
             }
         }
         all.push(places);

@@ -82,16 +82,15 @@ impl<'t, T> Table<'t, T> {
         &self.entries
     }
 
-    /// Adds the nearest name to a fault, if one is near.
-    pub(super) fn suggest(&self, word: &str, fault: Fault) -> Fault {
-        let names = self.entries.iter().map(|entry| entry.name.text);
-        match suggest::nearest(word, names) {
-            Some(near) => {
-                let at = self.index.get(near).and_then(|i| self.entries.get(*i));
-                fault.did_you_mean(near, at.map(|entry| entry.name.span))
-            }
-            None => fault,
-        }
+    /// The name nearest to a word, and its place.
+    pub(super) fn nearest(
+        &self,
+        word: &str,
+        budget: &mut suggest::Budget,
+    ) -> Option<(&'t str, Option<Span>)> {
+        let near = budget.nearest(word, self.entries.iter().map(|entry| entry.name.text))?;
+        let entry = self.index.get(near).and_then(|index| self.entries.get(*index));
+        Some((near, entry.map(|entry| entry.name.span)))
     }
 }
 
@@ -103,7 +102,8 @@ pub(super) fn duplicate_name(kind: &str, name: Word<'_>, first: Span) -> Fault {
 }
 
 /// The fault of a name that nothing is defined by.
-pub(super) fn unknown(code: Code, of: &str, word: Word<'_>, label: &str) -> Fault {
+pub(super) fn unknown(code: Code, of: &'static str, word: Word<'_>, label: &str) -> Fault {
     let shown = crate::syntax::scalar::shorten(word.text);
-    Fault::error(code, format!("unknown {of} `{shown}`")).at(word.span, label)
+    let fault = Fault::error(code, format!("unknown {of} `{shown}`"));
+    fault.at(word.span, label).unknown(of, word.text)
 }

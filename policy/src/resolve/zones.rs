@@ -9,6 +9,9 @@ use crate::yaml::Node;
 use crate::zone::{ZoneId, ZoneSet};
 use ahash::AHashMap;
 
+/// Zones that a message lists.
+const SHOWN: usize = 8;
+
 /// The zones of a policy by name.
 pub(crate) struct Zones<'t> {
     index: AHashMap<&'t str, (ZoneId, Span)>,
@@ -80,6 +83,10 @@ impl<'t> Zones<'t> {
         let names = self.names.iter().copied().chain(["any", "self"]);
         match suggest::nearest(word.text, names) {
             Some(near) => fault.did_you_mean(near, self.index.get(near).map(|(_, span)| *span)),
+            None if self.names.len() <= SHOWN => {
+                let names = self.names.iter().copied().chain(["self", "any"]);
+                fault.help(format!("can be: {}", names.collect::<Vec<_>>().join(", ")))
+            }
             None => fault,
         }
     }

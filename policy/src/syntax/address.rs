@@ -100,9 +100,7 @@ pub(crate) fn parse(text: &str, form: Form, span: Span) -> Result<Range, Fault> 
             let bits = if address.is_ipv4() { 32 } else { 128 };
             Err(bad("the length is missing").did_you_mean(&format!("{address}/{bits}"), None))
         }
-        Form::Range => {
-            Err(bad("this is one address").did_you_mean(&format!("{address}-{address}"), None))
-        }
+        Form::Range => Err(bad("this is one address")),
     }
 }
 

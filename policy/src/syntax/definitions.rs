@@ -1,7 +1,7 @@
 //! Zones, objects, groups and services: mappings from names to what they stand for.
 
 use super::address::{self, Form, Range, looks_like_address};
-use super::record::{Keys, Record, missing, wrong_kind};
+use super::record::{Keys, Record, wrong_kind};
 use super::scalar::{self, Word, one_or_more};
 use super::service;
 use crate::address::AddressSet;
@@ -59,7 +59,7 @@ pub(crate) const OBJECT: Keys<3> =
 
 /// Reads `zones`.
 pub(super) fn zones<'t>(section: Entry<'t>, out: &mut Vec<Zone<'t>>, faults: &mut Faults) {
-    for (name, value) in named(section, "zone", faults) {
+    for (name, value) in named(section, "a zone", faults) {
         let mut interfaces = Vec::new();
         if let Some(record) = Record::read(value, &ZONE, faults) {
             let [list] = record.values;
@@ -69,7 +69,7 @@ pub(super) fn zones<'t>(section: Entry<'t>, out: &mut Vec<Zone<'t>>, faults: &mu
                     let words = list.unwrap_or_default().iter().filter_map(Word::of);
                     interfaces.extend(words.filter(|word| interface(*word, faults)));
                 }
-                None => faults.push(missing(ZONE.of, "interfaces", record.start)),
+                None => record.require(&["interfaces"], faults),
             }
         }
         out.push(Zone { name, interfaces });
@@ -78,8 +78,8 @@ pub(super) fn zones<'t>(section: Entry<'t>, out: &mut Vec<Zone<'t>>, faults: &mu
 
 /// Reads `objects`. A faulty object is declared all the same, so that its uses are no faults too.
 pub(super) fn objects<'t>(section: Entry<'t>, out: &mut Vec<Object<'t>>, faults: &mut Faults) {
-    for (name, value) in named(section, "object", faults) {
-        not_an_address(name, "object", faults);
+    for (name, value) in named(section, "an object", faults) {
+        not_an_address(name, "an object", faults);
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         if let Some(record) = Record::read(value, &OBJECT, faults) {
             if record.values.iter().all(Option::is_none) {
@@ -110,8 +110,8 @@ pub(super) fn objects<'t>(section: Entry<'t>, out: &mut Vec<Object<'t>>, faults:
 
 /// Reads `groups`.
 pub(super) fn groups<'t>(section: Entry<'t>, out: &mut Vec<Group<'t>>, faults: &mut Faults) {
-    for (name, value) in named(section, "group", faults) {
-        not_an_address(name, "group", faults);
+    for (name, value) in named(section, "a group", faults) {
+        not_an_address(name, "a group", faults);
         let members = one_or_more(value, "an object, a group or a list of them", faults);
         out.push(Group { name, members: members.unwrap_or_default() });
     }
@@ -119,7 +119,7 @@ pub(super) fn groups<'t>(section: Entry<'t>, out: &mut Vec<Group<'t>>, faults: &
 
 /// Reads `services`.
 pub(super) fn services<'t>(section: Entry<'t>, out: &mut Vec<ServiceDef<'t>>, faults: &mut Faults) {
-    for (name, value) in named(section, "service", faults) {
+    for (name, value) in named(section, "a service", faults) {
         let body = if value.map().is_some() {
             ServiceBody::Entries(service::decode(value, faults).unwrap_or_default())
         } else {
@@ -137,7 +137,10 @@ fn named<'t>(section: Entry<'t>, of: &str, faults: &mut Faults) -> Vec<(Word<'t>
         return Vec::new();
     }
     let Some(entries) = value.map() else {
-        faults.push(wrong_kind(value, &format!("a mapping from names to {of}s belongs here")));
+        faults.push(wrong_kind(
+            value,
+            &format!("a mapping belongs here, with the name of {of} as each key"),
+        ));
         return Vec::new();
     };
     let mut named = Vec::with_capacity(entries.len());
@@ -152,8 +155,7 @@ fn named<'t>(section: Entry<'t>, of: &str, faults: &mut Faults) -> Vec<(Word<'t>
 /// A name that reads as an address would hide the address.
 fn not_an_address(name: Word<'_>, of: &str, faults: &mut Faults) {
     if looks_like_address(name.text) {
-        let message = format!("`{}` can't be the name of an {of}", name.text);
-        let message = message.replace("an group", "a group");
+        let message = format!("`{}` can't be the name of {of}", name.text);
         let fault = Fault::error(codes::BAD_NAME, message);
         faults.push(fault.at(name.span, "reads as an address"));
     }

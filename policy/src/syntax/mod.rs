@@ -78,6 +78,10 @@ pub(crate) fn decode<'t>(
     draft: &mut Draft<'t>,
     faults: &mut Faults,
 ) {
+    // A file in which everything is commented out adds nothing.
+    if tree.is_nothing() && !first {
+        return;
+    }
     let Some(file) = Record::read(tree, &FILE, faults) else { return };
     let [version, name, defaults, zones, objects, groups, services, rules, nat, tests] =
         file.values;
@@ -94,7 +98,7 @@ pub(crate) fn decode<'t>(
     if let Some((key, value)) = name
         && draft.once("name", key.span, faults)
     {
-        draft.name = scalar::name(value, "policy", faults);
+        draft.name = scalar::name(value, "a policy", faults);
     }
     if let Some((key, value)) = defaults
         && draft.once("defaults", key.span, faults)
@@ -136,10 +140,59 @@ fn decode_defaults(value: &Node<'_>, faults: &mut Faults) -> Defaults {
     let Some(record) = Record::read(value, &DEFAULTS, faults) else { return Defaults::default() };
     let [action, log, on_change, queue_failure] = record.values;
     Defaults {
-        action: action.and_then(|(_, v)| scalar::word(v, scalar::ACTIONS, faults)),
-        log: log.and_then(|(_, v)| scalar::word(v, scalar::LOG, faults)),
-        on_change: on_change.and_then(|(_, v)| scalar::word(v, scalar::ON_CHANGE, faults)),
+        action: action.and_then(|(_, v)| scalar::word(v, &scalar::ACTIONS, faults)),
+        log: log.and_then(|(_, v)| scalar::word(v, &scalar::LOG, faults)),
+        on_change: on_change.and_then(|(_, v)| scalar::word(v, &scalar::ON_CHANGE, faults)),
         queue_failure: queue_failure
-            .and_then(|(_, v)| scalar::word(v, scalar::QUEUE_FAILURE, faults)),
+            .and_then(|(_, v)| scalar::word(v, &scalar::QUEUE_FAILURE, faults)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+    use std::collections::BTreeSet;
+
+    /// The schema for editors.
+    fn schema() -> Value {
+        serde_json::from_str(include_str!("../../policy.schema.json")).unwrap()
+    }
+
+    fn assert_keys<const N: usize>(keys: &Keys<N>, schema: &Value) {
+        let known: BTreeSet<&str> = keys.known.into_iter().collect();
+        let properties = schema["properties"].as_object().unwrap();
+        let properties: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
+        assert_eq!(known, properties, "{}", keys.of);
+        assert_eq!(schema["additionalProperties"], Value::Bool(false), "{}", keys.of);
+    }
+
+    fn assert_words<T>(words: &scalar::Words<T>, schema: &Value) {
+        let known: BTreeSet<String> = words.known.iter().map(|(word, _)| (*word).into()).collect();
+        let schema = schema["enum"].as_array().unwrap();
+        let schema: BTreeSet<String> =
+            schema.iter().map(|v| v.to_string().trim_matches('"').to_owned()).collect();
+        assert_eq!(known, schema, "{}", words.of);
+    }
+
+    #[test]
+    fn the_schema_for_editors_has_the_keys_and_words_of_the_language() {
+        let schema = schema();
+        let of = |name: &str| &schema["definitions"][name];
+        assert_keys(&FILE, &schema);
+        assert_keys(&DEFAULTS, of("defaults"));
+        assert_keys(&definitions::ZONE, of("zone"));
+        assert_keys(&definitions::OBJECT, of("object"));
+        assert_keys(&service::SERVICE, of("service"));
+        assert_keys(&rule::RULE, of("rule"));
+        assert_keys(&nat::NAT, of("nat"));
+        assert_keys(&nat::DNAT, &of("nat")["properties"]["dnat"]["oneOf"][1]);
+        assert_keys(&test::TEST, of("test"));
+        assert_words(&scalar::ACTIONS, of("action"));
+        assert_words(&scalar::LOG, of("log"));
+        assert_words(&scalar::ON_CHANGE, of("on_change"));
+        assert_words(&scalar::QUEUE_FAILURE, &of("defaults")["properties"]["queue_failure"]);
+        assert_eq!(of("seq")["maximum"], Value::from(rule::SEQ_LIMIT));
+        assert_eq!(schema["properties"]["version"]["const"], Value::from(VERSION));
     }
 }

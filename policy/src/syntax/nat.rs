@@ -3,7 +3,7 @@
 use super::definitions::Entry;
 use super::record::{Keys, Record, missing, wrong_kind};
 use super::rule::{ServiceRef, addresses, entries, sequence_number, service_ref, zones};
-use super::scalar::{self, Word};
+use super::scalar::{self, Word, Words};
 use super::service::single_port;
 use crate::diag::{Fault, Faults, codes};
 use crate::source::Span;
@@ -56,7 +56,11 @@ pub(crate) const NAT: Keys<11> = Keys {
 /// The keys of a `dnat` that is a mapping.
 pub(crate) const DNAT: Keys<2> = Keys { of: "`dnat`", known: ["to", "port"], later: &[] };
 
-const FAMILIES: &[(&str, Family)] = &[("ipv4", Family::V4), ("ipv6", Family::V6)];
+const FAMILIES: Words<Family> = Words {
+    of: "an address family",
+    known: &[("ipv4", Family::V4), ("ipv6", Family::V6)],
+    others: &[("inet", "ipv4"), ("v4", "ipv4"), ("inet6", "ipv6"), ("v6", "ipv6")],
+};
 
 /// Reads `nat`.
 pub(super) fn decode<'t>(section: Entry<'t>, out: &mut Vec<Nat<'t>>, faults: &mut Faults) {
@@ -67,11 +71,7 @@ pub(super) fn decode<'t>(section: Entry<'t>, out: &mut Vec<Nat<'t>>, faults: &mu
 fn nat<'t>(node: &'t Node<'t>, faults: &mut Faults) -> Option<Nat<'t>> {
     let record = Record::read(node, &NAT, faults)?;
     let [seq, name, from, to, src, dst, to_addr, service, family, snat, dnat] = record.values;
-    for (entry, key) in [(seq, "seq"), (name, "name")] {
-        if entry.is_none() {
-            faults.push(missing(NAT.of, key, record.start));
-        }
-    }
+    record.require(&["seq", "name"], faults);
     let target = match (snat, dnat) {
         (Some((first, _)), Some((second, _))) => {
             let message = "a NAT rule has either `snat` or `dnat`";
@@ -111,13 +111,13 @@ fn nat<'t>(node: &'t Node<'t>, faults: &mut Faults) -> Option<Nat<'t>> {
     }
     Some(Nat {
         seq: seq.and_then(|(_, v)| sequence_number(v, faults)),
-        name: name.and_then(|(_, v)| scalar::name(v, "NAT rule", faults)),
+        name: name.and_then(|(_, v)| scalar::name(v, "a NAT rule", faults)),
         from: zones(from, faults),
         to: zones(to, faults),
         src: addresses(src, faults),
         dst: addresses(if dnat.is_some() { to_addr } else { dst }, faults),
         service: service_ref(service, faults),
-        family: family.and_then(|(_, v)| Some((scalar::word(v, FAMILIES, faults)?, v.span))),
+        family: family.and_then(|(_, v)| Some((scalar::word(v, &FAMILIES, faults)?, v.span))),
         target,
     })
 }

@@ -1,5 +1,6 @@
 //! Mappings with a fixed set of keys.
 
+use super::scalar::shorten;
 use crate::diag::{Fault, Faults, codes, suggest};
 use crate::source::Span;
 use crate::yaml::Node;
@@ -21,17 +22,21 @@ pub(super) struct Record<'t, const N: usize> {
     pub(super) start: Span,
     /// Key and value of each key that is there.
     pub(super) values: [Option<(&'t Node<'t>, &'t Node<'t>)>; N],
+    /// Keys that an unknown key was perhaps meant to be: they are not reported as missing too.
+    meant: [bool; N],
+    keys: &'t Keys<N>,
 }
 
 impl<'t, const N: usize> Record<'t, N> {
     /// Reads a mapping; `None` when the node is something else.
-    pub(super) fn read(node: &'t Node<'t>, keys: &Keys<N>, faults: &mut Faults) -> Option<Self> {
+    pub(super) fn read(node: &'t Node<'t>, keys: &'t Keys<N>, faults: &mut Faults) -> Option<Self> {
         let Some(entries) = node.map() else {
             let expected = format!("{} has to be a mapping", keys.of);
             faults.push(wrong_kind(node, &expected));
             return None;
         };
         let mut values = [None; N];
+        let mut meant = [false; N];
         for (key, value) in entries {
             let text = key.text().unwrap_or("");
             match keys.known.iter().position(|known| *known == text) {
@@ -42,11 +47,27 @@ impl<'t, const N: usize> Record<'t, N> {
                         Some((first, _)) => faults.push(duplicate(text, key.span, first)),
                     }
                 }
-                None => faults.push(unknown(keys, text, key.span)),
+                None => {
+                    let near = suggest::nearest(text, keys.known);
+                    faults.push(unknown(keys, text, key.span, near));
+                    for (known, meant) in keys.known.iter().zip(&mut meant) {
+                        *meant |= near == Some(known);
+                    }
+                }
             }
         }
         let start = Span::new(node.span.start, node.span.start.saturating_add(1));
-        Some(Self { start, values })
+        Some(Self { start, values, meant, keys })
+    }
+
+    /// Reports each of these keys that is not there.
+    pub(super) fn require(&self, needed: &[&str], faults: &mut Faults) {
+        let state = self.keys.known.iter().zip(&self.values).zip(&self.meant);
+        for ((key, value), meant) in state {
+            if needed.contains(key) && value.is_none() && !meant {
+                faults.push(missing(self.keys.of, key, self.start));
+            }
+        }
     }
 }
 
@@ -56,15 +77,15 @@ fn duplicate(key: &str, span: Span, first: &Node<'_>) -> Fault {
         .at(first.span, "first here")
 }
 
-fn unknown<const N: usize>(keys: &Keys<N>, key: &str, span: Span) -> Fault {
-    let of = keys.of;
+fn unknown<const N: usize>(keys: &Keys<N>, key: &str, span: Span, near: Option<&str>) -> Fault {
+    let (of, shown) = (keys.of, shorten(key));
     if keys.later.contains(&key) {
         let fault = Fault::error(codes::NOT_SUPPORTED, format!("`{key}` is not supported yet"));
         return fault.at(span, format!("a key of {of} that this version can't carry out"));
     }
-    let fault = Fault::error(codes::UNKNOWN_KEY, format!("unknown key `{key}`"));
+    let fault = Fault::error(codes::UNKNOWN_KEY, format!("unknown key `{shown}`"));
     let fault = fault.at(span, format!("not a key of {of}"));
-    match suggest::nearest(key, keys.known) {
+    match near {
         Some(near) => fault.did_you_mean(near, None),
         None => fault.help(format!("the keys of {of}: {}", keys.known.join(", "))),
     }

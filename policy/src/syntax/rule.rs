@@ -1,7 +1,7 @@
 //! Filter rules.
 
 use super::definitions::Entry;
-use super::record::{Keys, Record, missing, wrong_kind};
+use super::record::{Keys, Record, wrong_kind};
 use super::scalar::{self, Word, one_or_more};
 use super::service;
 use crate::diag::Faults;
@@ -62,7 +62,7 @@ pub(super) fn decode<'t>(
     faults: &mut Faults,
 ) {
     let list = entries(section, "rules", faults);
-    let parts = parallel::run(parallel::chunks(list, threads, LEAST), |nodes| {
+    let parts = parallel::run(parallel::chunks(list, threads, LEAST), threads, |nodes| {
         let mut faults = Faults::new();
         let rules: Vec<_> = nodes.iter().filter_map(|node| rule(node, &mut faults)).collect();
         (rules, faults)
@@ -88,23 +88,19 @@ fn rule<'t>(node: &'t Node<'t>, faults: &mut Faults) -> Option<Rule<'t>> {
     let record = Record::read(node, &RULE, faults)?;
     let start = record.start;
     let [seq, name, from, to, src, dst, service, action, log, on_change] = record.values;
-    for (entry, key) in [(seq, "seq"), (name, "name"), (action, "action")] {
-        if entry.is_none() {
-            faults.push(missing(RULE.of, key, start));
-        }
-    }
+    record.require(&["seq", "name", "action"], faults);
     Some(Rule {
         start,
         seq: seq.and_then(|(_, v)| sequence_number(v, faults)),
-        name: name.and_then(|(_, v)| scalar::name(v, "rule", faults)),
+        name: name.and_then(|(_, v)| scalar::name(v, "a rule", faults)),
         from: zones(from, faults),
         to: zones(to, faults),
         src: addresses(src, faults),
         dst: addresses(dst, faults),
         service: service_ref(service, faults),
-        action: action.and_then(|(_, v)| scalar::word(v, scalar::ACTIONS, faults)),
-        log: log.and_then(|(_, v)| scalar::word(v, scalar::LOG, faults)),
-        on_change: on_change.and_then(|(_, v)| scalar::word(v, scalar::ON_CHANGE, faults)),
+        action: action.and_then(|(_, v)| scalar::word(v, &scalar::ACTIONS, faults)),
+        log: log.and_then(|(_, v)| scalar::word(v, &scalar::LOG, faults)),
+        on_change: on_change.and_then(|(_, v)| scalar::word(v, &scalar::ON_CHANGE, faults)),
     })
 }
 

@@ -36,35 +36,68 @@ impl<'t> Word<'t> {
     }
 }
 
+/// A fixed set of words.
+pub(crate) struct Words<T: 'static> {
+    /// What each of them is, with its article.
+    pub(crate) of: &'static str,
+    /// The words and what they stand for.
+    pub(crate) known: &'static [(&'static str, T)],
+    /// Words of other firewalls, and the one that is meant.
+    pub(crate) others: &'static [(&'static str, &'static str)],
+}
+
 /// Words for `action`.
-pub(crate) const ACTIONS: &[(&str, Action)] =
-    &[("accept", Action::Accept), ("drop", Action::Drop), ("reject", Action::Reject)];
+pub(crate) const ACTIONS: Words<Action> = Words {
+    of: "an action",
+    known: &[("accept", Action::Accept), ("drop", Action::Drop), ("reject", Action::Reject)],
+    others: &[
+        ("allow", "accept"),
+        ("permit", "accept"),
+        ("pass", "accept"),
+        ("deny", "drop"),
+        ("block", "drop"),
+        ("discard", "drop"),
+    ],
+};
 /// Words for `log`.
-pub(crate) const LOG: &[(&str, bool)] = &[("true", true), ("false", false), ("start", true)];
+pub(crate) const LOG: Words<bool> = Words {
+    of: "a value of `log`",
+    known: &[("true", true), ("false", false), ("start", true)],
+    others: &[("yes", "true"), ("on", "true"), ("no", "false"), ("off", "false")],
+};
 /// Words for `on_change`.
-pub(crate) const ON_CHANGE: &[(&str, OnChange)] =
-    &[("rematch", OnChange::Rematch), ("keep", OnChange::Keep), ("terminate", OnChange::Terminate)];
+pub(crate) const ON_CHANGE: Words<OnChange> = Words {
+    of: "a value of `on_change`",
+    known: &[
+        ("rematch", OnChange::Rematch),
+        ("keep", OnChange::Keep),
+        ("terminate", OnChange::Terminate),
+    ],
+    others: &[],
+};
 /// Words for `queue_failure`.
-pub(crate) const QUEUE_FAILURE: &[(&str, QueueFailure)] =
-    &[("closed", QueueFailure::Closed), ("open", QueueFailure::Open)];
+pub(crate) const QUEUE_FAILURE: Words<QueueFailure> = Words {
+    of: "a value of `queue_failure`",
+    known: &[("closed", QueueFailure::Closed), ("open", QueueFailure::Open)],
+    others: &[("drop", "closed"), ("accept", "open"), ("bypass", "open")],
+};
 
 /// One of a fixed set of words.
-pub(crate) fn word<T: Copy>(
-    node: &Node<'_>,
-    words: &[(&'static str, T)],
-    faults: &mut Faults,
-) -> Option<T> {
-    let all = || words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+pub(crate) fn word<T: Copy>(node: &Node<'_>, words: &Words<T>, faults: &mut Faults) -> Option<T> {
+    let known = || words.known.iter().map(|(word, _)| *word);
+    let all = || known().collect::<Vec<_>>().join(", ");
     let Some(text) = node.text().filter(|text| !text.is_empty()) else {
         faults.push(wrong_kind(node, &format!("one of these words belongs here: {}", all())));
         return None;
     };
-    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+    if let Some((_, value)) = words.known.iter().find(|(word, _)| *word == text) {
         return Some(*value);
     }
-    let fault = Fault::error(codes::BAD_WORD, format!("`{text}` is not possible here"));
+    let message = format!("`{}` is not {}", shorten(text), words.of);
+    let fault = Fault::error(codes::BAD_WORD, message);
     let fault = fault.at(node.span, format!("can be: {}", all()));
-    faults.push(match suggest::nearest(text, words.iter().map(|(word, _)| *word)) {
+    let other = words.others.iter().find(|(word, _)| *word == text).map(|(_, meant)| *meant);
+    faults.push(match other.or_else(|| suggest::nearest(text, known())) {
         Some(near) => fault.did_you_mean(near, None),
         None => fault,
     });
@@ -84,13 +117,13 @@ pub(crate) fn number(
     let text = node.plain().unwrap_or("");
     let number = decimal(text).and_then(|n| u32::try_from(n).ok()).filter(|n| range.contains(n));
     if number.is_none() {
-        let shown = node.text().unwrap_or("");
+        let shown = shorten(node.text().unwrap_or(""));
         let fault = if decimal(text).is_some() {
             let label = format!("can be {} to {}", range.start(), range.end());
             Fault::error(codes::BAD_NUMBER, format!("{text} is out of range")).at(node.span, label)
         } else {
             let fault = Fault::error(codes::BAD_NUMBER, format!("`{shown}` is not a whole number"));
-            let quoted = node.plain().is_none() && decimal(shown).is_some();
+            let quoted = node.plain().is_none() && decimal(&shown).is_some();
             fault.at(node.span, if quoted { "write it without quotes" } else { "" })
         };
         faults.push(fault);
@@ -110,10 +143,10 @@ pub(crate) fn decimal(text: &str) -> Option<u64> {
 /// The longest name.
 pub(crate) const NAME_LIMIT: usize = 64;
 
-/// A name that something is defined by. `of` says what, for messages.
+/// A name that something is defined by. `of` says what, with its article, for messages.
 pub(crate) fn name<'t>(node: &'t Node<'t>, of: &str, faults: &mut Faults) -> Option<Word<'t>> {
     let Some(word) = Word::of(node).filter(|word| !word.text.is_empty()) else {
-        faults.push(wrong_kind(node, &format!("the name of a {of} belongs here")));
+        faults.push(wrong_kind(node, &format!("the name of {of} belongs here")));
         return None;
     };
     let label = if word.text.len() > NAME_LIMIT {
@@ -126,7 +159,7 @@ pub(crate) fn name<'t>(node: &'t Node<'t>, of: &str, faults: &mut Faults) -> Opt
         return Some(word);
     };
     let shown = shorten(word.text);
-    let fault = Fault::error(codes::BAD_NAME, format!("`{shown}` can't be the name of a {of}"));
+    let fault = Fault::error(codes::BAD_NAME, format!("`{shown}` can't be the name of {of}"));
     faults.push(fault.at(word.span, label));
     None
 }

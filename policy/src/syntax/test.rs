@@ -65,14 +65,9 @@ fn test<'t>(node: &'t Node<'t>, faults: &mut Faults) -> Option<Test<'t>> {
     let record = Record::read(node, &TEST, faults)?;
     let start = record.start;
     let [name, from, to, src, dst, proto, sport, dport, icmp, icmpv6, expect, rule] = record.values;
-    let needed = [(name, "name"), (from, "from"), (src, "src"), (dst, "dst"), (expect, "expect")];
-    for (entry, key) in needed {
-        if entry.is_none() {
-            faults.push(missing(TEST.of, key, start));
-        }
-    }
+    record.require(&["name", "from", "src", "dst", "expect"], faults);
     // Every part is read before the first fault ends the test, so that all faults are reported.
-    let name = name.and_then(|(_, v)| scalar::name(v, "test", faults));
+    let name = name.and_then(|(_, v)| scalar::name(v, "a test", faults));
     let from = from.map(|(_, v)| single(v, faults));
     let to = to.map(|(_, v)| single(v, faults));
     let source = src.and_then(|(_, v)| host(v, faults));
@@ -82,7 +77,7 @@ fn test<'t>(node: &'t Node<'t>, faults: &mut Faults) -> Option<Test<'t>> {
     });
     let packet = upper_layer([proto, sport, dport, icmp, icmpv6], start, faults);
     let action =
-        expect.and_then(|(_, v)| Some((scalar::word(v, scalar::ACTIONS, faults)?, v.span)));
+        expect.and_then(|(_, v)| Some((scalar::word(v, &scalar::ACTIONS, faults)?, v.span)));
     let rule = rule.map(|(_, v)| single(v, faults));
     let (expect, expect_span) = action?;
     let (protocol, src_port, dst_port) = packet?;

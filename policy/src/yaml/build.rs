@@ -7,6 +7,9 @@ use crate::diag::{Fault, codes};
 use crate::source::Span;
 use saphyr_parser::{Event, Input, Parser, ScalarStyle, ScanError};
 
+/// How far back a fault looks for the bracket that it is inside of.
+const BACK: usize = 64 << 10;
+
 /// A parsed text, or a part of one.
 pub(super) struct Part<'a> {
     /// The root; an empty scalar for a text without content.
@@ -164,8 +167,10 @@ impl<'a> Builder<'a, '_> {
             return Err(Fault::error(codes::TOO_LARGE, message).at(span, "begins here"));
         }
         let slice = |from: usize, to: usize| self.text.get(from..to);
+        if value.is_empty() && style == ScalarStyle::Plain {
+            return self.nothing(start);
+        }
         let (end, value) = match style {
-            ScalarStyle::Plain if value.is_empty() => (start, Value::Plain("")),
             ScalarStyle::Plain => match slice(start, end) {
                 Some(text) if text == value => (end, Value::Plain(text)),
                 _ => (end, Value::Owned(value.into())),
@@ -178,8 +183,7 @@ impl<'a> Builder<'a, '_> {
                 }
             }
             ScalarStyle::Literal | ScalarStyle::Folded => {
-                let trimmed = slice(start, end).unwrap_or("").trim_end().len();
-                (start + trimmed, Value::Owned(value.into()))
+                return Err(self.refused("block scalars", start, start));
             }
         };
         self.root.get_or_insert((start, false));
@@ -189,18 +193,41 @@ impl<'a> Builder<'a, '_> {
         Ok(())
     }
 
+    /// A value that is not there. It is placed behind its key: where the scanner places it depends on
+    /// what comes next.
+    fn nothing(&mut self, start: usize) -> Result<(), Fault> {
+        if self.next_is_key() {
+            return Err(self.bad_key("nothing as key", start));
+        }
+        self.root.get_or_insert((start, false));
+        self.count(start)?;
+        let span = match (self.open.last(), self.done.last()) {
+            (Some(parent), Some(key)) if parent.map => Span::new(key.span.end, key.span.end),
+            _ => self.span(start, start),
+        };
+        self.done.push(Node { span, value: Value::Plain("") });
+        Ok(())
+    }
+
+    /// Whether the next node is the key of a mapping.
+    fn next_is_key(&self) -> bool {
+        self.open.last().is_some_and(|parent| {
+            parent.map && self.done.len().saturating_sub(parent.first).is_multiple_of(2)
+        })
+    }
+
+    fn bad_key(&self, label: &str, start: usize) -> Fault {
+        let fault = Fault::error(codes::YAML_FEATURE, "a key has to be a single value");
+        fault.at(self.span(start, start + 1), label)
+    }
+
     fn begin(&mut self, start: usize, end: usize, map: bool) -> Result<(), Fault> {
         let bracket = matches!(self.text.as_bytes().get(start), Some(b'[' | b'{'));
         let flow = bracket && end > start;
         self.root.get_or_insert((start, flow));
         self.count(start)?;
-        if let Some(parent) = self.open.last()
-            && parent.map
-            && (self.done.len() - parent.first).is_multiple_of(2)
-        {
-            let span = self.span(start, start + 1);
-            let fault = Fault::error(codes::YAML_FEATURE, "a key has to be a single word");
-            return Err(fault.at(span, "a list or mapping as key"));
+        if self.next_is_key() {
+            return Err(self.bad_key("a list or mapping as key", start));
         }
         if self.depth + self.open.len() >= self.limits.depth {
             let message = format!("lists and mappings nested more than {} deep", self.limits.depth);
@@ -257,6 +284,21 @@ impl<'a> Builder<'a, '_> {
             .help("write long lists and mappings with one entry a line, without brackets")
     }
 
+    /// The last bracket before a byte that seems not to be closed; quotes are not looked at.
+    fn opening(&self, at: usize) -> Option<usize> {
+        let mut closed = 0_usize;
+        let before = self.text.as_bytes().get(at.saturating_sub(BACK)..at)?;
+        for (place, byte) in (0..at).rev().zip(before.iter().rev()) {
+            match byte {
+                b']' | b'}' => closed += 1,
+                b'[' | b'{' if closed == 0 => return Some(place),
+                b'[' | b'{' => closed -= 1,
+                _ => {}
+            }
+        }
+        None
+    }
+
     fn syntax(&mut self, error: &ScanError) -> Fault {
         let at = self.cursor.byte(error.marker().index());
         // An error at the end of the text is shown where the text ends, not lines further down.
@@ -264,6 +306,11 @@ impl<'a> Builder<'a, '_> {
         let width = self.text.get(at..).and_then(|t| t.chars().next()).map_or(1, char::len_utf8);
         let fault = Fault::error(codes::YAML_SYNTAX, "this is not valid YAML");
         let fault = fault.at(self.span(at, at + width), error.info());
+        let opened = error.info().contains("flow").then(|| self.opening(at)).flatten();
+        let fault = match opened {
+            Some(open) => fault.at(self.span(open, open + 1), "opened here"),
+            None => fault,
+        };
         let line = self.text.get(..at).unwrap_or("").rsplit('\n').next().unwrap_or("");
         let rest = self.text.get(at..).unwrap_or("");
         if line.trim_matches(' ').starts_with('\t') || rest.starts_with('\t') {

@@ -139,7 +139,8 @@ impl<const ASCII: bool> Input for Feed<'_, ASCII> {
         let rest = self.rest();
         let length = rest.find(['\n', '\r', '\u{FEFF}']).unwrap_or(rest.len());
         self.at += length;
-        self.mark.end.set(self.mark.end.get().saturating_add(length));
+        // With the line break behind.
+        self.mark.end.set(self.mark.end.get().saturating_add(length + 1));
         if ASCII { length } else { rest.get(..length).unwrap_or("").chars().count() }
     }
 

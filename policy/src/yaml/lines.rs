@@ -25,15 +25,17 @@ pub(super) struct Line<'a> {
 }
 
 /// Reads the line at byte `at`, which begins with `indent` blanks and a dash; `None` when it has
-/// another form. `base` is the position of the text's first byte.
+/// another form. `base` is the position of the text's first byte; `stack` is scratch room.
 pub(super) fn read<'a>(
     text: &'a str,
     at: usize,
     indent: usize,
     base: u32,
     limits: &Limits,
+    stack: &mut Vec<Node<'a>>,
 ) -> Option<Line<'a>> {
-    let mut reader = Reader { text, at: at + indent + 1, base, limits, nodes: 0 };
+    stack.clear();
+    let mut reader = Reader { text, at: at + indent + 1, base, limits, nodes: 0, stack };
     if reader.blanks() == 0 || reader.byte() != Some(b'{') {
         return None;
     }
@@ -44,11 +46,16 @@ pub(super) fn read<'a>(
         Some(b'#') if blanks > 0 => reader.line_end(),
         _ => return None,
     }
+    if reader.at - at > limits.flow {
+        return None;
+    }
     let end = reader.at + usize::from(reader.byte().is_some());
     Some(Line { node, nodes: reader.nodes, end })
 }
 
 struct Reader<'a, 'l> {
+    /// Finished nodes of the collections that are open.
+    stack: &'l mut Vec<Node<'a>>,
     text: &'a str,
     at: usize,
     base: u32,
@@ -87,18 +94,20 @@ impl<'a> Reader<'a, '_> {
         };
         self.at += 1;
         self.nodes += 1;
-        let mut entries = Vec::with_capacity(if close == b'}' { 20 } else { 4 });
+        let first = self.stack.len();
         self.blanks();
         // An empty collection is rare, and one with a comma at its end is odd: the scanner's.
         loop {
             if close == b'}' {
-                entries.push(self.key()?);
+                let key = self.key()?;
+                self.stack.push(key);
             }
-            entries.push(match self.byte()? {
+            let value = match self.byte()? {
                 b'{' | b'[' if depth > 0 => self.collection(depth - 1)?,
                 b'"' => self.quoted()?,
                 _ => self.word()?,
-            });
+            };
+            self.stack.push(value);
             self.blanks();
             match self.byte()? {
                 b',' => self.at += 1,
@@ -108,7 +117,7 @@ impl<'a> Reader<'a, '_> {
             self.blanks();
         }
         self.at += 1;
-        let entries = entries.into_boxed_slice();
+        let entries: Box<[_]> = self.stack.drain(first..).collect();
         let value = if close == b'}' { Value::Map(entries) } else { Value::List(entries) };
         Some(Node { span: self.span(start, self.at)?, value })
     }

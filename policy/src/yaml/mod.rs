@@ -2,8 +2,8 @@
 //!
 //! Goes in: a text and where it lies among the sources. Comes out: the root [`Node`], or the first
 //! fault. Duplicate keys are kept: whoever decodes the tree reports them with both places. The
-//! subset is what configuration needs: one document; no anchors, aliases, tags or directives; keys
-//! are scalars. Everything is bounded by [`Limits`], whatever the text. Not here: what the values
+//! subset is what configuration needs: one document; no anchors, aliases, tags, directives or block
+//! scalars; keys are scalars. Everything is bounded by [`Limits`], whatever the text. Not here: what the values
 //! mean.
 
 mod build;
@@ -11,11 +11,16 @@ mod input;
 mod lines;
 mod node;
 mod split;
+#[cfg(test)]
+mod tests;
 
 pub use node::{Node, Value};
 
 use crate::diag::{Fault, codes};
 use crate::source::Span;
+
+/// Bytes of a list from which on it is worth a way of its own.
+const LEAST: usize = 64 << 10;
 
 /// Bounds for one text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +57,7 @@ pub fn parse<'a>(
     threads: usize,
 ) -> Result<Node<'a>, Fault> {
     check_text(text, base, limits)?;
-    if let Some(root) = split::parse(text, base, limits, threads) {
+    if let Some(root) = split::parse(text, base, limits, threads, LEAST) {
         return Ok(root);
     }
     build::parse(text, base, limits)
@@ -65,7 +70,9 @@ fn check_text(text: &str, base: u32, limits: &Limits) -> Result<(), Fault> {
         return Err(Fault::error(codes::TOO_LARGE, message).at(Span::new(base, base), ""));
     }
     let forbidden = |byte: u8| byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r') || byte == 127;
-    if let Some(at) = text.bytes().position(forbidden) {
+    if has_byte(text, forbidden)
+        && let Some(at) = text.bytes().position(forbidden)
+    {
         let byte = text.as_bytes().get(at).copied().unwrap_or(0);
         let start = base.saturating_add(u32::try_from(at).unwrap_or(u32::MAX));
         let message = format!("control character U+{byte:04X} in the text");
@@ -73,4 +80,11 @@ fn check_text(text: &str, base: u32, limits: &Limits) -> Result<(), Fault> {
         return Err(fault.at(Span::new(start, start.saturating_add(1)), "remove it"));
     }
     Ok(())
+}
+
+/// Whether a text has a byte of some kind. Without a way out of the inner loop the compiler can
+/// look at many bytes at once.
+fn has_byte(text: &str, kind: impl Fn(u8) -> bool) -> bool {
+    let any = |chunk: &[u8]| chunk.iter().fold(false, |found, byte| found | kind(*byte));
+    text.as_bytes().chunks(4096).any(any)
 }

@@ -6,34 +6,39 @@
 //! list of its own. Wherever anything looks odd (tabs, CR, faults, document marks), there is no
 //! result, and the text is parsed in one piece.
 
-use super::Limits;
 use super::build::{Part, part};
 use super::lines;
 use super::node::{Node, Value};
+use super::{Limits, has_byte};
 use crate::parallel;
 use crate::source::Span;
 
-/// Shorter lists are not worth the threads.
-const LEAST: usize = 64 << 10;
+/// Collections inside each other up to the innermost of a list entry that is read from one line.
+const LINE_DEPTH: usize = 5;
 
-/// Parses the text if it has a long top-level list; the tree is the same as from one piece.
+/// Parses the text if it has a top-level list of `least` bytes or more; the tree is the same as from
+/// one piece.
 pub(super) fn parse<'a>(
     text: &'a str,
     base: u32,
     limits: &Limits,
     threads: usize,
+    least: usize,
 ) -> Option<Node<'a>> {
-    if text.len() < LEAST || text.bytes().any(|b| b == b'\t' || b == b'\r') {
+    if text.len() < least
+        || limits.depth < LINE_DEPTH
+        || has_byte(text, |b| b == b'\t' || b == b'\r')
+    {
         return None;
     }
     if !text.is_ascii() && text.contains('\u{FEFF}') {
         return None;
     }
-    let list = List::find(text)?;
+    let list = List::find(text, least)?;
     let mut pieces = vec![Piece { from: 0, to: list.start, list: None }];
-    pieces.extend(list.cut(text, threads));
+    pieces.extend(list.cut(text, threads, least));
     pieces.push(Piece { from: list.end, to: text.len(), list: None });
-    let parts = parallel::run(pieces, |piece| match piece.list {
+    let parts = parallel::run(pieces, threads, |piece| match piece.list {
         Some(indent) => {
             let mut entries = Entries { indent, text, base, limits, nodes: 0, list: Vec::new() };
             entries.read(piece.from, piece.to)?;
@@ -128,8 +133,9 @@ impl Entries<'_, '_> {
     /// lines go through the scanner.
     fn read(&mut self, from: usize, to: usize) -> Option<()> {
         let (mut at, mut run) = (from, from);
+        let mut stack = Vec::new();
         while at < to {
-            let line = lines::read(self.text, at, self.indent, self.base, self.limits);
+            let line = lines::read(self.text, at, self.indent, self.base, self.limits, &mut stack);
             // An entry is one line only if the next line with content begins another.
             let next = line.map(|line| (self.content_after(line.end, to), line));
             match next {
@@ -201,7 +207,7 @@ struct List {
 
 impl List {
     /// The longest part of the text under one top-level key, if it is a block list.
-    fn find(text: &str) -> Option<Self> {
+    fn find(text: &str, least: usize) -> Option<Self> {
         let (mut from, mut key) = (0, "");
         let (mut best, mut best_key) = ((0, 0), "");
         let mut offset = 0;
@@ -224,9 +230,9 @@ impl List {
         if offset - from > best.1 - best.0 {
             (best, best_key) = ((from, offset), key);
         }
-        let bare = best_key.trim_end();
+        let bare = best_key.split(" #").next()?.trim_end();
         let name = bare.strip_suffix(':')?;
-        if best.1 - best.0 < LEAST || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        if best.1 - best.0 < least || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         {
             return None;
         }
@@ -244,9 +250,9 @@ impl List {
     }
 
     /// Pieces of about equal length, each beginning with an entry.
-    fn cut(&self, text: &str, count: usize) -> Vec<Piece> {
+    fn cut(&self, text: &str, count: usize, least: usize) -> Vec<Piece> {
         let mut pieces = Vec::new();
-        let size = ((self.end - self.start) / count.max(1)).max(LEAST) + 1;
+        let size = ((self.end - self.start) / count.max(1)).max(least) + 1;
         let mut from = self.start;
         while from < self.end {
             let to = self.entry_after(text, from + size).unwrap_or(self.end);
