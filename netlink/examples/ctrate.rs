@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p twinwall-netlink --example ctrate -- [SESSIONS]`, as any user; it runs in
 //! a network namespace of its own. Half of the sessions are TCP, a quarter is IPv6.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a measurement that fails has no result")]
+#![expect(clippy::unwrap_used, reason = "a measurement that fails has no result")]
 
 #[expect(dead_code, reason = "the tests use the rest of it")]
 #[path = "../tests/common/mod.rs"]
@@ -82,7 +82,7 @@ fn main() {
 fn entry(i: u32) -> Entry {
     let [b3, b2, b1, b0] = (i >> 14).to_be_bytes();
     let port = 1024 + (i & 0x3fff) as u16;
-    let protocol = if i % 2 == 0 { 6 } else { 17 };
+    let protocol = if i.is_multiple_of(2) { 6 } else { 17 };
     let mark = 1 + i % 100;
     let tuple = if i % 4 == 3 {
         let client = Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, u16::from_be_bytes([b1, b0]), 1);

@@ -1,5 +1,5 @@
 //! Interfaces against the kernel, with interfaces made by the test in a namespace.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test is a panic")]
+#![expect(clippy::unwrap_used, reason = "a failed test is a panic")]
 
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod common;

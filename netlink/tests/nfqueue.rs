@@ -1,5 +1,5 @@
 //! Packet queues against the kernel, with packets over the loopback interface of a namespace.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test is a panic")]
+#![expect(clippy::unwrap_used, reason = "a failed test is a panic")]
 
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod common;
@@ -163,6 +163,27 @@ fn a_batch_of_32_packets_is_answered_with_one_send() {
         receiver.recv(&mut bytes).unwrap();
         assert_eq!(bytes[0], i);
     }
+}
+
+#[test]
+fn packets_gather_after_a_batch_of_several_and_a_single_one_does_not_wait() {
+    if !inside("packets_gather_after_a_batch_of_several_and_a_single_one_does_not_wait") {
+        return;
+    }
+    const GATHER: Duration = Duration::from_secs(2);
+    let mut queue = bound(&Config { gather: GATHER, ..Config::new(QUEUE) });
+    let (sender, _receiver) = sockets("127.0.0.1");
+    let mut batch = |sent: usize| {
+        (0..sent).for_each(|_| assert_eq!(sender.send(b"a").unwrap(), 1));
+        let begun = Instant::now();
+        assert_eq!(queue.receive(60 * SECOND).unwrap(), Received::Batch);
+        (queue.batch().0.count(), begun.elapsed() >= GATHER)
+    };
+    assert_eq!(batch(1), (1, false));
+    assert_eq!(batch(3), (3, false));
+    assert_eq!(batch(1), (1, true));
+    assert_eq!(batch(40), (32, false));
+    assert_eq!(batch(0), (8, false));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! Goes in: the name of a test. Comes out: the test runs again as a process of its own, in new user
 //! and network namespaces, so that any user can run it and nothing of the host is touched. Not
 //! here: tests.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test is a panic")]
 
 pub(crate) mod conntrack;
 pub(crate) mod ruleset;
