@@ -32,7 +32,7 @@ pub enum Discard {
     /// It is no whole IPv4 packet. The driver's, which takes IPv4 packets apart.
     #[error("{0}")]
     Header(HeaderError),
-    /// No virtual router of its family is on that interface.
+    /// No virtual router is on that interface.
     #[error("no virtual router is on the interface that it came in by")]
     Interface,
     /// It was forwarded, so it doesn't come from this link (sections 5.1.1.3 and 5.1.2.3).
@@ -190,11 +190,7 @@ pub fn read<'a>(datagram: &Datagram<'a>) -> Result<AdvertView<'a>, Discard> {
 ///
 /// # Errors
 /// When it may not.
-pub fn admit(
-    endpoints: &Endpoints,
-    config: &RouterConfig,
-    primary: IpAddr,
-) -> Result<(), Discard> {
+pub fn admit(endpoints: &Endpoints, config: &RouterConfig, primary: IpAddr) -> Result<(), Discard> {
     let (source, destination) = (endpoints.source(), endpoints.destination());
     let on_link = match source {
         IpAddr::V6(source) => source.is_unicast_link_local(),

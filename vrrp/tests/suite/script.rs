@@ -1,0 +1,443 @@
+//! A small language for driving a node from text: the configuration of a node, what happens to it,
+//! and what it does, line by line. `conformance/README.md` describes it.
+//!
+//! Goes in: lines. Comes out: lines. Not here: what they should be.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::num::NonZeroU8;
+use std::str::{FromStr, SplitWhitespace};
+use std::time::Duration;
+use twinwall_vrrp::action::{Action, Output};
+use twinwall_vrrp::addresses::VirtualAddresses;
+use twinwall_vrrp::config::{Election, RouterConfig, Transport};
+use twinwall_vrrp::group::{Group, GroupConfig, Leg};
+use twinwall_vrrp::node::Node;
+use twinwall_vrrp::receive::{Datagram, Discard};
+use twinwall_vrrp::router::{PeerReport, Router};
+use twinwall_vrrp::time::Timestamp;
+use twinwall_vrrp::track::{Effect, Health, TrackConfig};
+use twinwall_vrrp::types::{Centiseconds, GroupId, InterfaceId, Priority, Vrid};
+use twinwall_vrrp::wire::{
+    Advert, ChecksumKind, Endpoints, Ipv4Packet, gratuitous_arp, neighbour_advertisement,
+};
+
+/// A node that is driven by text.
+pub(crate) struct Script {
+    pub(crate) node: Node,
+    pub(crate) now: Timestamp,
+    /// Adverts and announcements are shown as bytes.
+    bytes: bool,
+}
+
+/// The rest of a line.
+type Words<'a> = SplitWhitespace<'a>;
+
+impl Script {
+    /// A node of this configuration.
+    pub(crate) fn new(config: &str, bytes: bool) -> Result<Self, String> {
+        let mut script = Self { node: Node::new(), now: Timestamp::ZERO, bytes };
+        let mut groups: Vec<GroupConfig> = Vec::new();
+        for line in lines(config) {
+            let mut words = line.split_whitespace();
+            match words.next() {
+                Some("group") => groups.push(group(&mut words)?),
+                Some("track") => last(&mut groups)?.election.tracks.push(track(&mut words)?),
+                Some("leg") => last(&mut groups)?.legs.push(leg(&mut words)?),
+                _ => return Err(format!("neither group, track nor leg: {line}")),
+            }
+        }
+        for group in groups {
+            script.node.add(group, script.now).map_err(|error| error.to_string())?;
+        }
+        Ok(script)
+    }
+
+    /// Does what the lines say and returns what the node did.
+    pub(crate) fn run(&mut self, input: &str) -> Result<Vec<String>, String> {
+        let mut shown = Vec::new();
+        for line in lines(input) {
+            self.line(line, &mut shown).map_err(|error| format!("{line}: {error}"))?;
+        }
+        Ok(shown)
+    }
+
+    /// The states of all virtual routers and the next deadline.
+    pub(crate) fn states(&self) -> Vec<String> {
+        let name = |leg: &Router| format!("{} {}: {}", leg.config().name, leg.state(), leg.why());
+        let legs = self.node.groups().flat_map(|(_, group)| group.legs()).map(name);
+        let next = self.node.next_deadline().map_or("never".to_owned(), show_time);
+        legs.chain([format!("next {next}")]).collect()
+    }
+
+    fn line(&mut self, line: &str, shown: &mut Vec<String>) -> Result<(), String> {
+        let mut words = line.split_whitespace();
+        let words = &mut words;
+        let (now, mut out) = (self.now, Vec::new());
+        match words.next().unwrap_or_default() {
+            "at" => self.now = Timestamp::new(duration(next(words)?)?),
+            "pass" => self.pass(duration(next(words)?)?, shown)?,
+            "due" => {
+                self.now = self.node.next_deadline().unwrap_or(self.now);
+                self.node.poll(self.now, &mut out);
+            }
+            "start" => self.node.start(now, &mut out),
+            "stop" => self.node.stop(now, &mut out),
+            "poll" => self.node.poll(now, &mut out),
+            "advert" => self.advert(words, &mut out, shown)?,
+            "packet" => self.packet(words, &mut out, shown)?,
+            "ip-packet" => self.ip_packet(words, &mut out, shown)?,
+            "track" => {
+                let (name, health) = (next(words)?, health(next(words)?)?);
+                if !self.node.track(name, health, now, &mut out) {
+                    return Err("nothing of that name is tracked".to_owned());
+                }
+            }
+            "priority" => {
+                let (id, priority) = (self.group(words)?.0, parse::<u8>(next(words)?)?);
+                let set = self.node.set_priority(id, Priority::new(priority), now, &mut out);
+                shown.extend(set.err().map(|error| error.to_string()));
+            }
+            "hold" => {
+                let wait = duration(next(words)?)?;
+                self.node.hold_preemption(now, now.after(wait));
+            }
+            "allow" => self.node.allow_preemption(now),
+            "reclaim" => {
+                let id = self.group(words)?.0;
+                self.node.reclaim(id, now);
+            }
+            "hand-over" => {
+                let (id, wait) = (self.group(words)?.0, duration(next(words)?)?);
+                let asked = self.node.hand_over(id, now.after(wait), &mut out);
+                shown.extend(asked.err().map(|error| error.to_string()));
+            }
+            "peer-ready" => {
+                let id = self.group(words)?.0;
+                self.node.peer_ready(id, now, &mut out);
+            }
+            "cancel" => {
+                let id = self.group(words)?.0;
+                self.node.cancel_hand_over(id, now, &mut out);
+            }
+            "peer" => {
+                let report = match next(words)? {
+                    "backup" => PeerReport::Alive { active: false },
+                    "active" => PeerReport::Alive { active: true },
+                    "silent" => PeerReport::Silent,
+                    "gone" => PeerReport::Gone,
+                    other => return Err(format!("unknown report {other}")),
+                };
+                self.node.peer_report(now, report, &mut out);
+            }
+            other => return Err(format!("unknown verb {other}")),
+        }
+        self.show(&out, shown)?;
+        words.next().map_or(Ok(()), |word| Err(format!("left over: {word}")))
+    }
+
+    /// Lets time pass and polls whenever that is due.
+    fn pass(&mut self, wait: Duration, shown: &mut Vec<String>) -> Result<(), String> {
+        let end = self.now.after(wait);
+        while let Some(due) = self.node.next_deadline().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            let mut out = Vec::new();
+            self.node.poll(self.now, &mut out);
+            shown.push(format!("at {}", show_time(self.now)));
+            self.show(&out, shown)?;
+            if self.node.next_deadline().is_some_and(|next| next <= self.now) {
+                return Err("poll left a deadline that is over".to_owned());
+            }
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    /// `advert LEG from IP priority N [interval CS] [addresses IP,...] [checksum pseudo]
+    /// [to IP]`: a packet for that leg, otherwise as it should be.
+    fn advert(
+        &mut self,
+        words: &mut Words<'_>,
+        out: &mut Vec<Output>,
+        shown: &mut Vec<String>,
+    ) -> Result<(), String> {
+        let name = next(words)?;
+        let legs = self.node.groups().flat_map(|(_, group)| group.legs());
+        let mut legs = legs.filter(|leg| leg.config().name == name);
+        let config = legs.next().ok_or("no such leg")?.config().clone();
+        drop(legs);
+        let mut endpoints = (config.family().group(), config.family().group());
+        let (mut priority, mut interval) = (Priority::DEFAULT, config.interval);
+        let (mut addresses, mut checksum) = (config.addresses.clone(), ChecksumKind::Standard);
+        while let Some(word) = words.next() {
+            let value = next(words)?;
+            match word {
+                "from" => endpoints.0 = parse(value)?,
+                "to" => endpoints.1 = parse(value)?,
+                "priority" => priority = Priority::new(parse(value)?),
+                "interval" => interval = centiseconds(value)?,
+                "addresses" => addresses = virtual_addresses(value)?,
+                "checksum" if value == "pseudo" => checksum = ChecksumKind::PseudoHeader,
+                _ => return Err(format!("unknown: {word} {value}")),
+            }
+        }
+        let endpoints = Endpoints::new(endpoints.0, endpoints.1).map_err(show_error)?;
+        let mut payload = Vec::new();
+        let advert = Advert { vrid: config.vrid, priority, interval, addresses: &addresses };
+        advert.write(&endpoints, checksum, &mut payload).map_err(show_error)?;
+        let datagram =
+            Datagram { interface: config.interface, hop_limit: 255, endpoints, payload: &payload };
+        self.deliver(&datagram, out, shown);
+        Ok(())
+    }
+
+    /// `packet INTERFACE TTL FROM TO HEX`: what follows the IP header.
+    fn packet(
+        &mut self,
+        words: &mut Words<'_>,
+        out: &mut Vec<Output>,
+        shown: &mut Vec<String>,
+    ) -> Result<(), String> {
+        let interface = InterfaceId(parse(next(words)?)?);
+        let hop_limit = parse(next(words)?)?;
+        let (source, destination) = (parse(next(words)?)?, parse(next(words)?)?);
+        let endpoints = Endpoints::new(source, destination).map_err(show_error)?;
+        let payload = from_hex(words)?;
+        let datagram = Datagram { interface, hop_limit, endpoints, payload: &payload };
+        self.deliver(&datagram, out, shown);
+        Ok(())
+    }
+
+    /// `ip-packet INTERFACE HEX`: an IPv4 packet with its header.
+    fn ip_packet(
+        &mut self,
+        words: &mut Words<'_>,
+        out: &mut Vec<Output>,
+        shown: &mut Vec<String>,
+    ) -> Result<(), String> {
+        let interface = InterfaceId(parse(next(words)?)?);
+        let bytes = from_hex(words)?;
+        match Ipv4Packet::parse(&bytes) {
+            Ok(Ipv4Packet { source, destination, ttl, payload }) => {
+                let endpoints = Endpoints::V4 { source, destination };
+                let datagram = Datagram { interface, hop_limit: ttl, endpoints, payload };
+                self.deliver(&datagram, out, shown);
+            }
+            Err(error) => {
+                let reason = Discard::Header(error);
+                shown.push(show_refused(self.node.refuse(self.now, interface, None, reason)));
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, datagram: &Datagram<'_>, out: &mut Vec<Output>, shown: &mut Vec<String>) {
+        let refused = self.node.receive(self.now, datagram, out).err();
+        shown.extend(refused.map(show_refused));
+    }
+
+    fn group(&self, words: &mut Words<'_>) -> Result<(GroupId, &Group), String> {
+        let name = next(words)?;
+        self.node.groups().find(|(_, group)| group.name() == name).ok_or("no such group".to_owned())
+    }
+
+    fn show(&self, out: &[Output], shown: &mut Vec<String>) -> Result<(), String> {
+        for Output { router, action } in out {
+            let router = self.node.router(*router).ok_or("an output of no router")?;
+            let name = &router.config().name;
+            match action {
+                Action::SendAdvert { priority } if self.bytes => {
+                    for destination in router.destinations() {
+                        let mut bytes = Vec::new();
+                        router
+                            .write_advert(*priority, destination, &mut bytes)
+                            .map_err(show_error)?;
+                        shown.push(format!("{name} send to {destination}: {}", hex(&bytes)));
+                    }
+                }
+                Action::SendAdvert { priority } => shown.push(format!("{name} send {priority}")),
+                Action::AddAddresses { accept } => {
+                    let accept = if *accept { ", accept packets" } else { "" };
+                    shown.push(format!("{name} add addresses{accept}"));
+                }
+                Action::RemoveAddresses => shown.push(format!("{name} remove addresses")),
+                Action::Announce if self.bytes => {
+                    for address in router.config().addresses.as_slice() {
+                        let bytes = match address {
+                            IpAddr::V4(address) => hex(&gratuitous_arp(router.mac(), *address)),
+                            IpAddr::V6(address) => {
+                                hex(&neighbour_advertisement(router.mac(), *address))
+                            }
+                        };
+                        shown.push(format!("{name} announce {address}: {bytes}"));
+                    }
+                }
+                Action::Announce => shown.push(format!("{name} announce")),
+                Action::Event(event) => shown.push(format!("{name} {event}")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `group NAME priority N [no-preempt] [preempt-delay D] [start-delay D]`
+fn group(words: &mut Words<'_>) -> Result<GroupConfig, String> {
+    let name = next(words)?.to_owned();
+    let mut election = Election::default();
+    while let Some(word) = words.next() {
+        match word {
+            "priority" => election.priority = Priority::new(parse(next(words)?)?),
+            "no-preempt" => election.preempt = false,
+            "preempt-delay" => election.preempt_delay = duration(next(words)?)?,
+            "start-delay" => election.start_delay = duration(next(words)?)?,
+            other => return Err(format!("unknown word {other}")),
+        }
+    }
+    Ok(GroupConfig { name, election, legs: Vec::new() })
+}
+
+/// `track NAME fault`, `track NAME lower N`
+fn track(words: &mut Words<'_>) -> Result<TrackConfig, String> {
+    let name = next(words)?.to_owned();
+    let effect = match next(words)? {
+        "fault" => Effect::Fault,
+        "lower" => Effect::Lower(NonZeroU8::new(parse(next(words)?)?).ok_or("zero")?),
+        other => return Err(format!("unknown effect {other}")),
+    };
+    Ok(TrackConfig { name, effect })
+}
+
+/// `leg NAME interface N vrid N primary IP addresses IP,... [interval CS] [accept]
+/// [unicast IP,...] [checksum pseudo] [repeats D,...]`
+fn leg(words: &mut Words<'_>) -> Result<Leg, String> {
+    let name = next(words)?.to_owned();
+    let (mut interface, mut vrid, mut primary, mut addresses) = (None, None, None, None);
+    let mut options = Vec::new();
+    while let Some(word) = words.next() {
+        match word {
+            "accept" => options.push((word, "")),
+            "interface" => interface = Some(InterfaceId(parse(next(words)?)?)),
+            "vrid" => vrid = Vrid::new(parse(next(words)?)?),
+            "primary" => primary = Some(parse(next(words)?)?),
+            "addresses" => addresses = Some(virtual_addresses(next(words)?)?),
+            _ => options.push((word, next(words)?)),
+        }
+    }
+    let (Some(interface), Some(vrid), Some(primary), Some(addresses)) =
+        (interface, vrid, primary, addresses)
+    else {
+        return Err("a leg needs interface, vrid, primary and addresses".to_owned());
+    };
+    let mut config = RouterConfig::new(name, interface, vrid, addresses);
+    for (word, value) in options {
+        match word {
+            "interval" => config.interval = centiseconds(value)?,
+            "accept" => config.accept = true,
+            "unicast" => {
+                let peers = value.split(',').map(parse).collect::<Result<_, _>>()?;
+                config.transport = Transport::Unicast(peers);
+            }
+            "checksum" if value == "pseudo" => config.checksum = ChecksumKind::PseudoHeader,
+            "repeats" => {
+                config.repeats = value.split(',').map(duration).collect::<Result<_, _>>()?;
+            }
+            _ => return Err(format!("unknown: {word} {value}")),
+        }
+    }
+    Ok(Leg { config, primary })
+}
+
+/// Without comments and empty lines.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let bare = |line: &'_ str| line.split_once('#').map_or(line.len(), |(line, _)| line.len());
+    text.lines().map(move |line| line.get(..bare(line)).unwrap_or(line).trim()).filter(not_empty)
+}
+
+fn not_empty(line: &&str) -> bool {
+    !line.is_empty()
+}
+
+fn last(groups: &mut [GroupConfig]) -> Result<&mut GroupConfig, String> {
+    groups.last_mut().ok_or("a group comes first".to_owned())
+}
+
+fn next<'a>(words: &mut Words<'a>) -> Result<&'a str, String> {
+    words.next().ok_or("a word is missing".to_owned())
+}
+
+fn parse<T: FromStr<Err: Display>>(word: &str) -> Result<T, String> {
+    word.parse().map_err(|error| format!("{word}: {error}"))
+}
+
+fn centiseconds(word: &str) -> Result<Centiseconds, String> {
+    Centiseconds::new(parse(word)?).ok_or("an interval is 1 to 4095 centiseconds".to_owned())
+}
+
+fn virtual_addresses(word: &str) -> Result<VirtualAddresses, String> {
+    let addresses = word.split(',').map(parse).collect::<Result<Vec<IpAddr>, _>>()?;
+    VirtualAddresses::new(addresses).map_err(|error| error.to_string())
+}
+
+fn health(word: &str) -> Result<Health, String> {
+    match word {
+        "good" => Ok(Health::Good),
+        "bad" => Ok(Health::Bad),
+        "unknown" => Ok(Health::Unknown),
+        other => Err(format!("unknown health {other}")),
+    }
+}
+
+/// Such as `3609.375ms`, `2s`, `100us`.
+fn duration(word: &str) -> Result<Duration, String> {
+    let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let unit: u64 = match word.get(digits.len()..).unwrap_or_default() {
+        "ns" => 1,
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        other => return Err(format!("unknown unit {other}")),
+    };
+    let mut nanoseconds = parse::<u64>(whole)? * unit;
+    let mut place = unit;
+    for digit in fraction.chars() {
+        place /= 10;
+        nanoseconds += place * u64::from(digit.to_digit(10).ok_or("not a number")?);
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+fn show_time(time: Timestamp) -> String {
+    let nanoseconds = time.since_origin().as_nanos();
+    let (whole, rest) = (nanoseconds / 1_000_000, nanoseconds % 1_000_000);
+    let shown = format!("{whole}.{rest:06}");
+    format!("{}ms", shown.trim_end_matches('0').trim_end_matches('.'))
+}
+
+fn show_refused(refused: twinwall_vrrp::node::Refused) -> String {
+    let kind = twinwall_vrrp::tally::Kind::name(&refused.reason);
+    match refused.say {
+        Some(0) => format!("discard {kind}: {}", refused.reason),
+        Some(unsaid) => format!("discard {kind}: {} ({unsaid} more)", refused.reason),
+        None => format!("discard {kind}, not said"),
+    }
+}
+
+fn show_error(error: impl Display) -> String {
+    error.to_string()
+}
+
+/// Pairs of hexadecimal digits, four bytes to a word.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let words = bytes.chunks(4).map(|word| word.iter().map(|b| format!("{b:02x}")).collect());
+    words.collect::<Vec<String>>().join(" ")
+}
+
+fn from_hex(words: &mut Words<'_>) -> Result<Vec<u8>, String> {
+    let digits: String = words.collect();
+    let pairs = digits.as_bytes().chunks(2).map(|pair| {
+        let pair = std::str::from_utf8(pair).map_err(show_error)?;
+        u8::from_str_radix(pair, 16).map_err(show_error)
+    });
+    pairs.collect()
+}
