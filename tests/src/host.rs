@@ -11,6 +11,7 @@ pub const BINARIES_VARIABLE: &str = "TWINWALL_BIN_DIR";
 
 /// Programs that a testbed is built with, and the Debian packages that hold them.
 const TOOLS: &[(&str, &str)] = &[
+    ("bridge", "iproute2"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,8 +64,7 @@ impl Command {
         self
     }
 
-    /// What it reads from standard input; nothing unless set. At most what a pipe holds (64 KiB)
-    /// if the command doesn't read it.
+    /// What it reads from standard input; nothing unless set.
     #[must_use]
     pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.input = input.into();
@@ -85,18 +84,18 @@ impl Command {
     /// When the testbed's own programs can't be started; a command that doesn't exist ends with
     /// code 127.
     pub fn spawn(mut self) -> Result<Process, Error> {
-        self.inner.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let stdin = if self.input.is_empty() { Stdio::null() } else { Stdio::piped() };
+        self.inner.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.inner.spawn().attempt(|| format!("start `{}`", self.text))?;
         let output = child.stdout.take().map(Capture::start);
         let errors = child.stderr.take().map(Capture::start);
-        let mut stdin = child.stdin.take();
-        if let Some(pipe) = stdin.as_mut() {
-            // A command that ends without reading is not an error here.
-            let _ = pipe.write_all(&self.input);
+        if let Some(mut pipe) = child.stdin.take() {
+            // A command that doesn't read must not block us, and one that ends without reading has
+            // done nothing wrong. The thread ends with either.
+            thread::spawn(move || pipe.write_all(&self.input));
         }
         Ok(Process {
             child,
-            stdin,
             text: self.text,
             output: output.unwrap_or_default(),
             errors: errors.unwrap_or_default(),
@@ -133,7 +132,6 @@ impl Command {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    stdin: Option<ChildStdin>,
     text: String,
     output: Arc<Capture>,
     errors: Arc<Capture>,
@@ -171,11 +169,6 @@ impl Process {
         self.wait_for("ready", Duration::from_secs(10)).map(drop)
     }
 
-    /// Closes its standard input.
-    pub fn close_input(&mut self) {
-        self.stdin = None;
-    }
-
     /// Sends it a signal.
     ///
     /// # Errors
@@ -199,7 +192,6 @@ impl Process {
     /// # Errors
     /// When it runs into its time limit, counted from now; then it is killed.
     pub fn finish(mut self) -> Result<Output, Error> {
-        self.close_input();
         let deadline = Instant::now() + self.limit;
         let status = loop {
             let ended = self.child.try_wait();

@@ -53,6 +53,15 @@ pub fn script(topology: &Topology) -> String {
         };
         batch(&mut script, &format!("ip -n {}", node.name), lines);
     }
+    // The kernel's workers open a link some time after it was set up, and until then its packets
+    // are dropped. The caller's time limit bounds the wait.
+    for node in &topology.nodes {
+        let name = node.name;
+        line(&mut script, format_args!("while ip -n {name} -o link | grep -q 'state [DL]'"));
+        line(&mut script, format_args!("do sleep 0.005; done"));
+    }
+    line(&mut script, format_args!("while bridge -n switch link | grep -qv 'state forwarding'"));
+    line(&mut script, format_args!("do sleep 0.005; done"));
     script
 }
 
@@ -89,30 +98,35 @@ fn links(topology: &Topology) -> Vec<String> {
             )
         })
         .collect();
+    let mut pairs = Vec::new();
     let mut sync = Vec::new();
     for node in &topology.nodes {
         for interface in &node.interfaces {
-            let end = (interface.name, node.name);
+            let end = (interface.name.to_owned(), node.name);
             if interface.segment == Segment::Sync {
                 sync.push(end);
             } else {
-                lines.push(pair((&node.port(interface), "switch"), end));
+                pairs.push(((node.port(interface), "switch"), end));
             }
         }
     }
     if let [a, b] = sync.as_slice() {
-        lines.push(pair(*a, *b));
+        pairs.push((a.clone(), b.clone()));
     }
+    // The kernel opens a veth at once only if its two ends differ in number; else it may take 1 s.
+    lines.extend((100..).step_by(2).zip(pairs).map(|(index, ((a, a_node), (b, b_node)))| {
+        format!(
+            "link add name {a} index {index} netns {a_node} \
+             type veth peer name {b} index {} netns {b_node}",
+            index + 1
+        )
+    }));
     lines
 }
 
-fn pair((a, a_node): (&str, &str), (b, b_node): (&str, &str)) -> String {
-    format!("link add name {a} netns {a_node} type veth peer name {b} netns {b_node}")
-}
-
 fn switch_lines(topology: &Topology) -> Vec<String> {
-    let mut lines: Vec<_> =
-        Segment::BRIDGED.iter().map(|s| format!("link set br-{} up", s.name())).collect();
+    let mut lines = vec!["link set lo up".to_owned()];
+    lines.extend(Segment::BRIDGED.iter().map(|s| format!("link set br-{} up", s.name())));
     for node in &topology.nodes {
         for interface in node.interfaces.iter().filter(|i| i.segment != Segment::Sync) {
             let (port, segment) = (node.port(interface), interface.segment.name());
@@ -152,7 +166,7 @@ mod tests {
     fn only_two_gateways_get_a_sync_link() {
         assert!(!script(&Topology::new(Gateways::One)).contains("eth3"));
         let pair = script(&Topology::new(Gateways::Two));
-        assert!(pair.contains("name eth3 netns gw-a type veth peer name eth3 netns gw-b"));
+        assert!(pair.contains("type veth peer name eth3 index 121 netns gw-b"), "{pair}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use twinwall_testbed::Error;
 use twinwall_testbed::traffic::{
-    ftp_get, ftp_serve, socket, tcp_connect, tcp_serve, udp_push, udp_receive, udp_send,
+    ftp_get, ftp_serve, inject, socket, tcp_connect, tcp_serve, udp_push, udp_receive, udp_send,
 };
 
 /// Makes traffic and counts it exactly. Prints one JSON object; servers say `ready` on standard
@@ -41,6 +41,8 @@ enum Tool {
     FtpServe(ftp_serve::Options),
     /// Fetch a file by FTP
     FtpGet(ftp_get::Options),
+    /// Send packets that come on standard input, byte for byte
+    Inject(inject::Options),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Tool::TcpConnect(options) => print(tcp_connect::run(&options)),
         Tool::FtpServe(options) => print(ftp_serve::run(&options)),
         Tool::FtpGet(options) => print(ftp_get::run(&options)),
+        Tool::Inject(options) => print(inject::run(&options)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

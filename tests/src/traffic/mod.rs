@@ -9,6 +9,7 @@ pub mod address;
 pub mod ftp;
 pub mod ftp_get;
 pub mod ftp_serve;
+pub mod inject;
 pub mod limit;
 pub mod packet;
 pub mod pattern;

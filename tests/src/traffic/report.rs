@@ -24,8 +24,8 @@ pub struct UdpSend {
     pub rate_pps: f64,
     /// Milliseconds that the schedule was put off because the machine was too busy to keep it.
     pub put_off_ms: f64,
-    /// Errors that the sockets reported, by kind (`refused`, `host-unreachable`, ...). The first
-    /// two come from ICMP.
+    /// Errors that the sockets reported, by kind. `refused` and `host-unreachable` come from ICMP;
+    /// the kernel merges those of one socket that come faster than they are read.
     pub errors: BTreeMap<String, u64>,
     /// The source of each flow, in order; at most [`LISTED`].
     pub sources: Vec<SocketAddr>,
@@ -277,4 +277,13 @@ pub struct FtpGet {
     pub data_peer: Option<SocketAddr>,
     /// Why it isn't complete.
     pub error: Option<String>,
+}
+
+/// What `inject` did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inject {
+    /// Packets that the kernel took.
+    pub sent: u64,
+    /// Those that it would not take, by the reason.
+    pub errors: BTreeMap<String, u64>,
 }

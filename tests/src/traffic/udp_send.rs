@@ -13,6 +13,7 @@ use crate::traffic::reception::{Reception, milliseconds};
 use crate::traffic::report::{self, LISTED};
 use crate::traffic::socket;
 use crate::traffic::udp_receive::{Goal, receive};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::thread::set_current_timer_slack;
 use std::collections::BTreeMap;
 use std::io;
@@ -182,7 +183,7 @@ fn send(options: &Options, flows: &[UdpSocket], limit: &Limit) -> report::UdpSen
         if let Some(start) = datagram.first_chunk_mut() {
             *start = header;
         }
-        if deliver(flow, &datagram, &mut report.errors) {
+        if deliver(flow, &datagram, limit, &mut report.errors) {
             report.sent += 1;
             report.last_ns = now;
             if report.first_ns == 0 {
@@ -198,16 +199,26 @@ fn send(options: &Options, flows: &[UdpSocket], limit: &Limit) -> report::UdpSen
 }
 
 /// Sends one datagram; counts what the socket reports instead.
-fn deliver(socket: &UdpSocket, datagram: &[u8], errors: &mut BTreeMap<String, u64>) -> bool {
-    for _ in 0..ATTEMPTS {
+fn deliver(
+    socket: &UdpSocket,
+    datagram: &[u8],
+    limit: &Limit,
+    errors: &mut BTreeMap<String, u64>,
+) -> bool {
+    let mut attempts = 0;
+    while attempts < ATTEMPTS && !limit.is_over() {
         match socket.send(datagram) {
             Ok(_) => return true,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                // The send buffer is full: the link is slower than we are.
-                thread::sleep(Duration::from_micros(200));
+                // The send buffer is full: the machine forwards more slowly than this sends.
+                let mut wait = [PollFd::new(socket, PollFlags::OUT)];
+                let _ = poll(&mut wait, Some(&socket::timespec(limit.slice())));
             }
-            Err(error) => *errors.entry(socket::kind(&error)).or_default() += 1,
+            Err(error) => {
+                attempts += 1;
+                *errors.entry(socket::kind(&error)).or_default() += 1;
+            }
         }
     }
     false

@@ -1,0 +1,232 @@
+//! The demo shows what it says, fails when it has to, and never leaves anything behind.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do, by panicking"
+)]
+
+use rustix::process::{Pid, kill_process};
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+use twinwall_testbed::testing::{eventually, need};
+use twinwall_testbed::{Signal, Testbed, host};
+
+/// For the whole demo. It takes about 15 s.
+const WHOLE: Duration = Duration::from_secs(120);
+
+/// For whatever has to happen soon, on however busy a machine.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Runs of the demo whose testbeds and report are in a folder of their own.
+struct Demo {
+    folder: tempfile::TempDir,
+}
+
+impl Demo {
+    /// `None` if this machine can't have testbeds.
+    fn new(test: &str) -> Option<Self> {
+        drop(need(test, Testbed::builder().build())?);
+        Some(Self { folder: tempfile::tempdir().unwrap() })
+    }
+
+    fn testbeds(&self) -> PathBuf {
+        self.folder.path().join("testbeds")
+    }
+
+    fn start(&self, arguments: &[&str], binaries: Option<&Path>) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
+        command.args(arguments).arg("--report").arg(self.folder.path().join("report.json"));
+        command.env("TWINWALL_TESTBED_DIR", self.testbeds());
+        if let Some(binaries) = binaries {
+            command.env(host::BINARIES_VARIABLE, binaries);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    fn report(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.folder.path().join("report.json")).unwrap()).unwrap()
+    }
+
+    /// What is left of its testbeds: folders, and processes that know of them.
+    fn left(&self) -> Vec<String> {
+        let folders = fs::read_dir(self.testbeds()).map_or_else(
+            |_| Vec::new(),
+            |entries| entries.flatten().map(|entry| entry.path().display().to_string()).collect(),
+        );
+        let own = self.testbeds().display().to_string();
+        let processes = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+            let line = fs::read(entry.path().join("cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            line.contains(&own).then_some(line)
+        });
+        folders.into_iter().chain(processes).collect()
+    }
+}
+
+/// Waits for the end, and takes all output.
+fn finish(mut child: Child, within: Duration) -> Output {
+    let stdout = child.stdout.take().map(drain);
+    let stderr = child.stderr.take().map(drain);
+    let Some(status) = eventually(within, || child.try_wait().unwrap()) else {
+        child.kill().unwrap();
+        panic!("the demo did not end within {within:?}");
+    };
+    let text = |thread: Option<std::thread::JoinHandle<Vec<u8>>>| {
+        thread.map_or_else(Vec::new, |thread| thread.join().unwrap())
+    };
+    Output { status, stdout: text(stdout), stderr: text(stderr) }
+}
+
+fn drain(mut stream: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+/// Reads its output up to a line that begins like this.
+fn read_to(child: &mut Child, beginning: &str) {
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with(beginning) {
+        line.clear();
+        assert_ne!(output.read_line(&mut line).unwrap(), 0, "no line `{beginning}`");
+    }
+    child.stdout = Some(output.into_inner());
+}
+
+fn send(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+/// The interfaces and named network namespaces of this machine.
+fn machine() -> (usize, usize) {
+    let interfaces = fs::read_to_string("/proc/net/dev").unwrap().lines().count();
+    (interfaces, fs::read_dir("/run/netns").map_or(0, Iterator::count))
+}
+
+fn checks(report: &Value) -> Vec<&Value> {
+    let chapters = report["chapters"].as_array().unwrap();
+    chapters.iter().flat_map(|chapter| chapter["checks"].as_array().unwrap()).collect()
+}
+
+#[test]
+fn demo_holds_and_reports_what_it_saw() {
+    let Some(demo) = Demo::new("demo") else { return };
+    let before = machine();
+    let output = finish(demo.start(&[], None), WHOLE);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert_eq!(demo.left(), Vec::<String>::new());
+    assert_eq!(machine(), before);
+
+    let report = demo.report();
+    assert_eq!(report["held"], true);
+    let names: Vec<_> =
+        report["chapters"].as_array().unwrap().iter().map(|chapter| &chapter["name"]).collect();
+    assert_eq!(names, ["appliance", "twinwall", "operator"]);
+    for check in checks(&report) {
+        assert_eq!(check["held"], true, "{check}");
+        let name = check["name"].as_str().unwrap();
+        assert!(text.contains(name), "`{name}` is not in the table:\n{text}");
+    }
+    let (appliance, twinwall) = (&report["chapters"][0], &report["chapters"][1]);
+    for phase in ["renumbered", "swapped", "dropped"] {
+        let wrong = |chapter: &Value| {
+            let entries = chapter["figures"][phase].as_array().expect("the entries of a phase");
+            entries.iter().map(|entry| entry["wrong"].as_u64().unwrap()).sum::<u64>()
+        };
+        assert!(wrong(appliance) > 100, "{phase}: {}", wrong(appliance));
+        assert_eq!(wrong(twinwall), 0, "{phase}");
+    }
+    assert_eq!(twinwall["figures"]["reloads"].as_array().unwrap().len(), 9);
+    // What other programs print may be longer.
+    let own = text.lines().filter(|line| !line.contains("10.0.0.5:7000"));
+    let longest = own.map(|line| line.chars().count()).max().unwrap();
+    assert!(longest <= 80, "a line has {longest} columns");
+}
+
+#[test]
+fn demo_leaves_nothing_behind_when_it_is_interrupted() {
+    let Some(demo) = Demo::new("demo") else { return };
+    for chapter in ["appliance", "twinwall"] {
+        let mut child = demo.start(&["--chapter", chapter], None);
+        read_to(&mut child, "[renumbered]");
+        send(&child, Signal::INT);
+        let output = finish(child, SOON);
+        assert_eq!(demo.left(), Vec::<String>::new());
+        assert_eq!(output.status.code(), Some(130));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("The demo was interrupted."), "{text}");
+        let report = demo.report();
+        assert_eq!((&report["held"], &report["interrupted"]), (&false.into(), &true.into()));
+    }
+}
+
+#[test]
+fn demo_leaves_nothing_behind_when_it_is_killed() {
+    let Some(demo) = Demo::new("demo") else { return };
+    let mut child = demo.start(&["--chapter", "twinwall"], None);
+    read_to(&mut child, "[renumbered]");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    eventually(SOON, || demo.left().is_empty().then_some(())).unwrap();
+}
+
+#[test]
+fn demo_fails_when_a_step_cannot_be_done() {
+    let Some(demo) = Demo::new("demo") else { return };
+    let built = host::binaries().unwrap();
+    let binaries = tempfile::tempdir().unwrap();
+    for program in ["testbed", "traffic", "twinwalld"] {
+        symlink(host::binary(&built, program).unwrap(), binaries.path().join(program)).unwrap();
+    }
+    let client = binaries.path().join("twinwall");
+    fs::write(&client, "#!/bin/sh\necho the control socket is on fire >&2\nexit 1\n").unwrap();
+    fs::set_permissions(&client, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = finish(demo.start(&["--chapter", "operator"], Some(binaries.path())), WHOLE);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(demo.left(), Vec::<String>::new());
+    let report = demo.report();
+    assert_eq!(report["held"], false);
+    let error = report["chapters"][0]["error"].as_str().unwrap();
+    assert!(error.contains("the control socket is on fire"), "{error}");
+}
+
+#[test]
+fn demo_names_what_is_missing() {
+    let Some(demo) = Demo::new("demo") else { return };
+    let built = host::binaries().unwrap();
+    let binaries = tempfile::tempdir().unwrap();
+    for program in ["testbed", "traffic"] {
+        symlink(host::binary(&built, program).unwrap(), binaries.path().join(program)).unwrap();
+    }
+    let output = finish(demo.start(&["--chapter", "twinwall"], Some(binaries.path())), WHOLE);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(demo.left(), Vec::<String>::new());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("twinwalld is not in"), "{text}");
+}
+
+#[test]
+fn demo_says_when_its_report_cannot_be_written() {
+    let command = Command::new(env!("CARGO_BIN_EXE_demo"))
+        .args(["--report", "/proc/nowhere/report.json"])
+        .output()
+        .unwrap();
+    assert_eq!(command.status.code(), Some(1));
+    assert_eq!(command.stdout, b"");
+    let said = String::from_utf8(command.stderr).unwrap();
+    assert!(said.contains("cannot write /proc/nowhere/report.json"), "{said}");
+}
