@@ -1,4 +1,5 @@
 # make demo   shows what Twinwall does, with real traffic in network namespaces
+#             (DEMO_OPTIONS='--rules 10000' with more rules)
 # make test   all tests
 # make check  what CI asks for besides: format, lints, licences, architecture, units
 # make fuzz   fuzzes the parsers, FUZZ_SECONDS each
@@ -6,6 +7,7 @@
 
 SHELL := /bin/sh
 CARGO ?= cargo
+DEMO_OPTIONS ?=
 FUZZ_SECONDS ?= 60
 PREFIX ?= /usr
 RELEASE := target/release
@@ -21,11 +23,11 @@ build: packages
 	$(CARGO) build --release --workspace
 
 demo: build
-	@$(RELEASE)/demo
+	@$(RELEASE)/demo $(DEMO_OPTIONS)
 
-test: packages
-	$(CARGO) build --release --workspace
-	$(CARGO) test --workspace
+# The tests run against the programs as they are released.
+test: build
+	TWINWALL_BIN_DIR=$(CURDIR)/$(RELEASE) $(CARGO) test --workspace
 
 check: format lint deny arch units
 

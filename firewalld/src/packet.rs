@@ -59,6 +59,9 @@ pub fn read(packet: &Packet<'_>, marks: Marks, zones: &Zones) -> Option<Question
 /// The tuple in the session's original direction, of a packet that runs against it or not.
 fn original(fields: Fields, reversed: bool) -> Tuple {
     let Fields { src, dst, protocol, a, b } = fields;
+    // Conntrack has one DCCP session for each pair of addresses (Linux 6.18), so its ports can't
+    // decide: a sweep would not find them.
+    let (a, b) = if protocol == protocol::DCCP { (0, 0) } else { (a, b) };
     if !reversed {
         return Tuple { src, dst, protocol, src_port: a, dst_port: b };
     }

@@ -3,7 +3,7 @@
 //! Registers are the 32-bit ones, numbered from 0 here; values in them are in host byte order
 //! unless they come from a packet. The crate nftnl has only the four 128-bit registers and lacks
 //! shifts, lookups with a result, `ct` direction, dynamic sets and counters by name, so all
-//! expressions are built here and turned into libnftnl's objects by [`super::ffi`].
+//! expressions are built here and turned into libnftnl's objects by the module `ffi`.
 //! Names and numbers: `linux/netfilter/nf_tables.h`.
 
 use super::uapi;

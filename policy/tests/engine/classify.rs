@@ -1,6 +1,6 @@
 //! The tuple-hash engine gives the oracle's answer, for whatever rules and flows.
 
-use crate::random::{NARROW, Random, Spread, WIDE, flow, rule_set};
+use crate::random::{NARROW, Random, Spread, WIDE, flow, hit, rule_set};
 use crate::rules::{matching, rules_of, tcp};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use twinwall_policy::address::AddressSet;
@@ -23,44 +23,6 @@ fn assert_agree(rules: &RuleSet, flows: impl Iterator<Item = Flow>, seed: u64) -
         if wanted.is_some() { hits += 1 } else { misses += 1 }
     }
     (hits, misses)
-}
-
-/// A flow that the rule matches, if there is one.
-fn hit(matches: &Match, random: &mut Random) -> Option<Flow> {
-    let zones = ZoneSet::first(usize::from(ZONES));
-    let zone = |set: ZoneSet, random: &mut Random| {
-        let all: Vec<_> = set.and(zones).iter().collect();
-        (!all.is_empty()).then(|| *random.pick(&all))
-    };
-    let service = random.pick(&matches.services);
-    let port = |range: PortRange, random: &mut Random| match random.below(3) {
-        0 => range.low(),
-        1 => range.high(),
-        _ => range.low() + (random.next() % (u64::from(range.high() - range.low()) + 1)) as u16,
-    };
-    let v6 = matches.src.v4().is_empty()
-        || matches.dst.v4().is_empty()
-        || (random.one_in(2) && !matches.src.v6().is_empty() && !matches.dst.v6().is_empty());
-    let address = |set: &AddressSet, random: &mut Random| -> Option<IpAddr> {
-        if v6 {
-            let (low, high) = *set.v6().get(random.index(set.v6().len().max(1)))?;
-            let bits = [low, high, low + (high - low) / 3][random.index(3)];
-            return Some(Ipv6Addr::from_bits(bits).into());
-        }
-        let (low, high) = *set.v4().get(random.index(set.v4().len().max(1)))?;
-        Some(Ipv4Addr::from_bits([low, high, low + (high - low) / 3][random.index(3)]).into())
-    };
-    Some(Flow {
-        tuple: Tuple {
-            src: address(&matches.src, random)?,
-            dst: address(&matches.dst, random)?,
-            protocol: service.protocol.unwrap_or(89),
-            src_port: port(service.src_port, random),
-            dst_port: port(service.dst_port, random),
-        },
-        from: zone(matches.from, random)?,
-        to: zone(matches.to, random)?,
-    })
 }
 
 /// The flow with one field moved by one, as far as it can be.
@@ -100,7 +62,7 @@ fn agree_on_random_rules(sizes: &[usize], rounds: u64, spread: Spread) {
         let rules = rule_set(&mut random, size, ZONES, spread);
         let mut flows: Vec<_> = (0..500).map(|_| flow(&mut random, ZONES, spread)).collect();
         for rule in &rules.rules {
-            let Some(hit) = hit(&rule.matches, &mut random) else { continue };
+            let Some(hit) = hit(&rule.matches, ZONES, &mut random) else { continue };
             assert!(rule.matches.contains(&hit), "seed {seed}, {rule:?}");
             let near = near_misses(&hit);
             just_missed += near.iter().filter(|flow| !rule.matches.contains(flow)).count();

@@ -1,6 +1,6 @@
 //! Random policies as their authors see them, zones by name, and random edits of them.
 
-use crate::random::{NARROW, Random, action, addresses, services};
+use crate::random::{Random, Spread, action, addresses, services};
 use crate::rules::{built_in, zones};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -23,6 +23,7 @@ pub(crate) struct Draft {
     rules: Vec<DraftRule>,
     nat: Vec<(BTreeSet<String>, NatRule)>,
     names: u32,
+    spread: Spread,
 }
 
 #[derive(Clone)]
@@ -34,8 +35,8 @@ struct DraftRule {
 }
 
 impl Draft {
-    pub(crate) fn new(random: &mut Random, rules: usize) -> Self {
-        let mut draft = Self { zones: vec![], rules: vec![], nat: vec![], names: 0 };
+    pub(crate) fn new(random: &mut Random, rules: usize, spread: Spread) -> Self {
+        let mut draft = Self { zones: vec![], rules: vec![], nat: vec![], names: 0, spread };
         for _ in 0..4 {
             draft.add_zone(random);
         }
@@ -70,9 +71,9 @@ impl Draft {
             matches: Match {
                 from: ZoneSet::EMPTY,
                 to: ZoneSet::EMPTY,
-                src: addresses(random, NARROW),
-                dst: addresses(random, NARROW),
-                services: services(random, NARROW),
+                src: addresses(random, self.spread),
+                dst: addresses(random, self.spread),
+                services: services(random, self.spread),
             },
             action: action(random),
             log: false,
@@ -101,8 +102,8 @@ impl Draft {
             name: self.name("n").into(),
             from: ZoneSet::EMPTY,
             to: ZoneSet::ALL,
-            src: addresses(random, NARROW),
-            dst: addresses(random, NARROW),
+            src: addresses(random, self.spread),
+            dst: addresses(random, self.spread),
             services: vec![Service::ANY],
             families: Families { v4: true, v6: true },
             translation,
@@ -127,9 +128,9 @@ impl Draft {
                 self.rules.insert(other.min(self.rules.len()), moved);
             }
             10 => self.rules[place].rule.action = action(random),
-            11 => self.rules[place].rule.matches.src = addresses(random, NARROW),
-            12 => self.rules[place].rule.matches.dst = addresses(random, NARROW),
-            13 => self.rules[place].rule.matches.services = services(random, NARROW),
+            11 => self.rules[place].rule.matches.src = addresses(random, self.spread),
+            12 => self.rules[place].rule.matches.dst = addresses(random, self.spread),
+            13 => self.rules[place].rule.matches.services = services(random, self.spread),
             14 => self.rules[place].from = self.some_zones(random),
             15 => self.rules[place].to = self.some_zones(random),
             16 => {
@@ -137,7 +138,8 @@ impl Draft {
                 self.rules[place].rule.on_change = setting;
             }
             17 => self.rules[place].rule.name = self.name("r").into(),
-            18 => self.edit_zones(random),
+            // Seldom among so many edits that every zone would be another one.
+            18 if self.spread.address_bits < 8 || random.one_in(1000) => self.edit_zones(random),
             19 if self.nat.len() < 4 => self.add_nat(random),
             19 => drop(self.nat.remove(0)),
             // A rule becomes two, each for a part of it.

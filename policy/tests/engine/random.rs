@@ -207,3 +207,41 @@ pub(crate) fn flow(random: &mut Random, zone_count: u8, spread: Spread) -> Flow 
     let tuple = tuple(random, spread);
     Flow { tuple, from: zone(random, zone_count), to: zone(random, zone_count) }
 }
+
+/// A flow that the rule matches, if there is one.
+pub(crate) fn hit(matches: &Match, zone_count: u8, random: &mut Random) -> Option<Flow> {
+    let zones = ZoneSet::first(usize::from(zone_count));
+    let zone = |set: ZoneSet, random: &mut Random| {
+        let all: Vec<_> = set.and(zones).iter().collect();
+        (!all.is_empty()).then(|| *random.pick(&all))
+    };
+    let service = random.pick(&matches.services);
+    let port = |range: PortRange, random: &mut Random| match random.below(3) {
+        0 => range.low(),
+        1 => range.high(),
+        _ => range.low() + (random.next() % (u64::from(range.high() - range.low()) + 1)) as u16,
+    };
+    let v6 = matches.src.v4().is_empty()
+        || matches.dst.v4().is_empty()
+        || (random.one_in(2) && !matches.src.v6().is_empty() && !matches.dst.v6().is_empty());
+    let address = |set: &AddressSet, random: &mut Random| -> Option<IpAddr> {
+        if v6 {
+            let (low, high) = *set.v6().get(random.index(set.v6().len().max(1)))?;
+            let bits = [low, high, low + (high - low) / 3][random.index(3)];
+            return Some(Ipv6Addr::from_bits(bits).into());
+        }
+        let (low, high) = *set.v4().get(random.index(set.v4().len().max(1)))?;
+        Some(Ipv4Addr::from_bits([low, high, low + (high - low) / 3][random.index(3)]).into())
+    };
+    Some(Flow {
+        tuple: Tuple {
+            src: address(&matches.src, random)?,
+            dst: address(&matches.dst, random)?,
+            protocol: service.protocol.unwrap_or(89),
+            src_port: port(service.src_port, random),
+            dst_port: port(service.dst_port, random),
+        },
+        from: zone(matches.from, random)?,
+        to: zone(matches.to, random)?,
+    })
+}

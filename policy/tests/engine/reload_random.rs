@@ -5,7 +5,7 @@
 //! and asks the linear classifier; it knows nothing of keys.
 
 use crate::draft::{Draft, INTERFACES};
-use crate::random::{NARROW, Random, tuple};
+use crate::random::{NARROW, Random, Spread, hit, tuple};
 use std::collections::{BTreeMap, BTreeSet};
 use twinwall_policy::classify::{Classifier, Linear};
 use twinwall_policy::diff::{Fate, Installed, Plan, SessionView, Sweep, plan};
@@ -51,15 +51,16 @@ struct World {
     installed: Installed,
     allocator: KeyAllocator,
     sessions: Vec<Session>,
+    spread: Spread,
     seen: BTreeMap<&'static str, usize>,
 }
 
 impl World {
-    fn new(random: &mut Random, rules: usize, mask: u32) -> Self {
-        let draft = Draft::new(random, rules);
+    fn new(random: &mut Random, rules: usize, spread: Spread, mask: u32) -> Self {
+        let draft = Draft::new(random, rules, spread);
         let mut allocator = KeyAllocator::new(mask).unwrap();
         let installed = plan(None, draft.compile(), &mut allocator).unwrap().next;
-        Self { draft, installed, allocator, sessions: vec![], seen: BTreeMap::new() }
+        Self { draft, installed, allocator, sessions: vec![], spread, seen: BTreeMap::new() }
     }
 
     fn count(&mut self, what: &'static str) {
@@ -76,7 +77,12 @@ impl World {
             if from.is_none() && to.is_none() {
                 continue;
             }
-            let arriving = tuple(random, NARROW);
+            // With few addresses any flow will do, otherwise one that some rule is for.
+            let matches = &random.pick(&rules.rules).matches;
+            let arriving = match hit(matches, rules.zones.len() as u8, random) {
+                Some(hit) if self.spread.address_bits > 8 => hit.tuple,
+                _ => tuple(random, self.spread),
+            };
             let key = SessionKey::from_mark(1).unwrap();
             let mut session = Session { from, to, arriving, inside: arriving, key };
             let flow = session.flow(&zones, arriving);
@@ -233,9 +239,14 @@ fn check_keys(old: &Installed, plan: &Plan) {
 
 fn live_through(seed: u64, rules: usize, edits: u64, reloads: usize, mask: u32) -> World {
     let mut random = Random::new(seed);
-    let mut world = World::new(&mut random, rules, mask);
+    let world = World::new(&mut random, rules, NARROW, mask);
+    edited(world, random, edits, reloads)
+}
+
+fn edited(mut world: World, mut random: Random, edits: u64, reloads: usize) -> World {
     for _ in 0..reloads {
-        world.begin_sessions(&mut random, 150);
+        let sessions = if world.spread.address_bits < 8 { 150 } else { 1000 };
+        world.begin_sessions(&mut random, sessions);
         for _ in 0..random.below(edits) {
             world.draft.edit(&mut random);
         }
@@ -282,6 +293,22 @@ fn no_large_edit_decides_a_session_by_the_wrong_key() {
         println!("seed {seed}");
         live_through(seed, 120, 150, 8, 0xff_ffff);
     }
+}
+
+#[test]
+fn no_large_edit_of_many_rules_decides_a_session_by_the_wrong_key() {
+    // So many that rules are looked for by address.
+    let spread = Spread { address_bits: 22, port_bits: 4 };
+    let worlds: Vec<_> = (3000..3003)
+        .map(|seed| {
+            println!("seed {seed}");
+            let mut random = Random::new(seed);
+            let world = World::new(&mut random, 4000, spread, 0xff_ffff);
+            edited(world, random, 1500, 3)
+        })
+        .collect();
+    let seen = total(&worlds);
+    assert!(["unchanged", "successor"].iter().all(|what| seen[what] > 50), "{seen:?}");
 }
 
 #[test]

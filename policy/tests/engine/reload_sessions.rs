@@ -74,6 +74,25 @@ fn kept_key_goes_when_a_rule_of_its_name_no_longer_says_keep() {
 }
 
 #[test]
+fn key_that_a_new_setting_kept_stays_when_its_rule_goes() {
+    let keeps = Rule { on_change: OnChange::Keep, ..drops(web()) };
+    let (old, _) = reload([policy([web()]), policy([keeps.clone()])]);
+    let kept = key(&old, "web");
+    let (_, plan) = reload([policy([web()]), policy([keeps]), policy([])]);
+    assert!(plan.next.table().keeps(kept));
+}
+
+#[test]
+fn renamed_rule_leaves_its_sessions_to_the_old_setting() {
+    let terminates = Rule { on_change: OnChange::Terminate, ..web() };
+    let renamed = Rule { name: "https".into(), ..web() };
+    let (old, plan) = reload([policy([terminates]), policy([renamed])]);
+    assert_eq!(successors(&old, &plan), expect(&[("web", None)]));
+    let flow = lan_to_wan("10.0.0.1", "192.0.2.1", 443);
+    assert_eq!(fate(&old, &plan, key(&old, "web"), &flow), Fate::Delete);
+}
+
+#[test]
 fn keep_does_not_hold_for_a_rule_that_refuses() {
     let keeps = drops(Rule { on_change: OnChange::Keep, ..web() });
     let accepts = Rule { action: Action::Accept, ..keeps.clone() };

@@ -70,14 +70,14 @@ impl Router {
     /// Doesn't preempt before `until`.
     pub(crate) fn hold_preemption(&mut self, now: Timestamp, until: Timestamp) {
         self.preempt.hold = until;
-        let held = self.heard.as_ref().map(|heard| heard.at);
-        let Phase::Backup(backup) = &mut self.phase else { return };
-        let allowed = self.preempt.allowed(now, self.priority, backup);
-        // A timer that runs while a lower one is ignored starts again at that one's last advert.
-        if let (Some(at), Some(_), false, true, None) =
-            (held, backup.inferior_since, allowed, backup.timer != Timer::Resigned, backup.ready)
-        {
-            (backup.timer, backup.from) = (Timer::Down, at);
+        let (Phase::Backup(backup), Some(heard)) = (&mut self.phase, self.heard) else { return };
+        let lower = backup.inferior_since.is_some();
+        let ends_anyway = backup.ready.is_some() || backup.timer == Timer::Resigned;
+        if lower && !ends_anyway && !self.preempt.allowed(now, self.priority, backup) {
+            // While it was to be preempted its adverts were ignored. Now they count, from the last
+            // one on.
+            backup.interval = heard.interval;
+            (backup.timer, backup.from) = (Timer::Down, heard.at);
             backup.held_back = true;
         }
     }

@@ -128,12 +128,12 @@ fn a_draw_is_settled_at_once_and_for_good() {
         let mut takeovers = 0;
         for now in 400..3000_u64 {
             let arrived = air.extract_if(.., |(at, ..)| *at <= now).collect::<Vec<_>>();
-            for place in 0..2 {
+            for (place, node) in nodes.iter_mut().enumerate() {
                 let mut came = Vec::new();
                 for (_, _, advert) in arrived.iter().filter(|(_, to, _)| *to == place) {
-                    came.extend(nodes[place].run(advert).unwrap());
+                    came.extend(node.run(advert).unwrap());
                 }
-                came.extend(nodes[place].run("pass 1ms").unwrap());
+                came.extend(node.run("pass 1ms").unwrap());
                 for line in came {
                     takeovers += u32::from(line.ends_with("add addresses"));
                     let (leg, rest) = line.split_once(' ').unwrap();

@@ -218,3 +218,56 @@ fn another_interval_or_address_list_is_told_and_not_discarded() {
     assert!(came[1].starts_with("lan interval: ") && came[2].starts_with("lan addresses: "));
     assert_eq!(script.node.status(script.now).groups[0].legs[0].adverts.received, 1);
 }
+
+#[test]
+fn a_hold_that_comes_late_still_holds() {
+    // The timer runs since the start, since the lower one's adverts are ignored.
+    let mut script = script(ONE);
+    script.run("start").unwrap();
+    for _ in 0..3 {
+        script.run("pass 1s\nadvert lan from 192.0.2.30 priority 50").unwrap();
+    }
+    script.run("pass 500ms\nhold 10s").unwrap();
+    for _ in 0..9 {
+        script.run("pass 1s\nadvert lan from 192.0.2.30 priority 50").unwrap();
+        assert_eq!(state(&script), State::Backup);
+    }
+    // The hold is over at 13.5 s, the skew of 0.6 s after that.
+    script.run("pass 1700ms").unwrap();
+    assert_eq!(state(&script), State::Active);
+}
+
+#[test]
+fn a_hold_waits_for_adverts_as_rare_as_the_other_routers() {
+    // Its adverts come every 10 s, ours would every second: that one is missing means nothing yet.
+    let mut script = script(ONE);
+    script.run("start\npass 2s\nadvert lan from 192.0.2.30 priority 50 interval 1000").unwrap();
+    script.run("hold 1000s\npass 20s").unwrap();
+    assert_eq!(state(&script), State::Backup);
+    script.run("pass 20s").unwrap();
+    assert_eq!(state(&script), State::Active);
+}
+
+#[test]
+fn a_hold_does_not_keep_anyone_from_relieving_the_dead() {
+    let mut script = script(ONE);
+    script.run("hold 1000s\nstart\npass 1s\nadvert lan from 192.0.2.30 priority 50").unwrap();
+    assert_eq!(wait(&script), active_down_interval(Priority::new(100), Centiseconds::DEFAULT));
+    script.run("pass 1s\nadvert lan from 192.0.2.30 priority 0\npass 610ms").unwrap();
+    assert_eq!(state(&script), State::Active);
+}
+
+#[test]
+fn a_node_that_handed_over_preempts_again_after_it_was_active() {
+    let mut script = script(ONE);
+    script.run("start\npass 4s\nhand-over lan 1s\npeer-ready lan").unwrap();
+    script.run("advert lan from 192.0.2.30 priority 50\npass 4s").unwrap();
+    assert_eq!(state(&script), State::Active);
+    script
+        .run("advert lan from 192.0.2.30 priority 200\nadvert lan from 192.0.2.30 priority 50")
+        .unwrap();
+    for _ in 0..4 {
+        script.run("pass 1s\nadvert lan from 192.0.2.30 priority 50").unwrap();
+    }
+    assert_eq!(state(&script), State::Active);
+}

@@ -134,8 +134,8 @@ impl<T: Word> Builder<T> {
     }
 
     /// The groups, for lookups only.
-    pub(super) fn finish(mut self) -> Groups<T> {
-        self.groups.sort_by_key(|group| group.best);
+    pub(super) fn finish(self) -> Groups<T> {
+        // Rules came in order, so the groups are in the order of their best rules already.
         let mut candidates = Vec::new();
         let groups = self.groups.into_iter().map(|group| {
             let mut buckets =

@@ -162,7 +162,12 @@ impl World {
     fn hold(&mut self, side: Side) -> Result<(), String> {
         let hold = self.rng.chance(600);
         let wait = Duration::from_nanos(self.rng.below(self.plan.longest_interval() * 20));
+        if self.host(side).paused {
+            return Ok(());
+        }
         self.trace(|| format!("{side:?} preemption held: {hold} {wait:?}"));
+        let now = self.now;
+        self.host_mut(side).hold(now, hold.then_some(wait));
         self.verb(side, |node, _, now, _| {
             if hold {
                 node.hold_preemption(now, now.after(wait));
@@ -175,7 +180,13 @@ impl World {
     fn hand_over(&mut self, side: Side) -> Result<(), String> {
         let wait = Duration::from_nanos(self.rng.below(self.plan.longest_interval() * 4));
         let what = self.rng.below(10);
+        if self.host(side).paused {
+            return Ok(());
+        }
         self.trace(|| format!("{side:?} hands over {what} {wait:?}"));
+        if what == 1 {
+            self.host_mut(side).reclaim();
+        }
         self.verb(side, |node, group, now, out| match what {
             0 => node.cancel_hand_over(group, now, out),
             1 => node.reclaim(group, now),
@@ -223,7 +234,11 @@ impl World {
         for side in Side::BOTH {
             self.boot(side)?;
             self.resume(side)?;
-            self.host_mut(side).faulty = false;
+            let now = self.now;
+            let host = self.host_mut(side);
+            host.faulty = false;
+            host.reclaim();
+            host.hold(now, None);
             self.verb(side, |node, group, now, out| {
                 node.track("link", Health::Good, now, out);
                 node.track("queue", Health::Good, now, out);

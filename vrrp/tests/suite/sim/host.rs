@@ -5,7 +5,7 @@ use super::rng::Rng;
 use super::{Nanos, Side};
 use std::net::IpAddr;
 use std::time::Duration;
-use twinwall_vrrp::action::{Action, Output, State};
+use twinwall_vrrp::action::{Action, Output, State, Why};
 use twinwall_vrrp::node::Node;
 use twinwall_vrrp::receive::Datagram;
 use twinwall_vrrp::time::Timestamp;
@@ -31,6 +31,10 @@ pub(crate) struct Host {
     pub(crate) takes_part_at: Nanos,
     /// The configured priority now.
     pub(crate) priority: Priority,
+    /// Until when, by its own clock, it was told not to preempt.
+    held_until: Timestamp,
+    /// It handed over and has neither been active nor been told to reclaim since.
+    yielded: bool,
 }
 
 struct Process {
@@ -80,6 +84,8 @@ impl Host {
             boots: 0,
             takes_part_at: 0,
             priority: Plan::of(side, plan.priority),
+            held_until: Timestamp::ZERO,
+            yielded: false,
         }
     }
 
@@ -130,7 +136,8 @@ impl Host {
         let mut node = Node::new();
         let group = node.add(config, self.clock.read(now)).map_err(|error| error.to_string())?;
         self.process = Some(Process { node, group, has_addresses: vec![false; plan.legs] });
-        (self.paused, self.faulty) = (false, false);
+        (self.paused, self.faulty, self.yielded) = (false, false, false);
+        self.held_until = Timestamp::ZERO;
         self.boots += 1;
         // In the world's time, rounded up over the clock's drift.
         self.takes_part_at = now + plan.start_delay + plan.start_delay / 50;
@@ -230,6 +237,31 @@ impl Host {
             Action::Announce | Action::Event(_) => {}
         }
         Ok(None)
+    }
+
+    /// Preemption is held for so long, or allowed.
+    pub(crate) fn hold(&mut self, now: Nanos, wait: Option<Duration>) {
+        let held = |wait| self.clock.read(now).after(wait);
+        self.held_until = wait.map_or(Timestamp::ZERO, held);
+    }
+
+    /// It may preempt again though it handed over.
+    pub(crate) fn reclaim(&mut self) {
+        self.yielded = false;
+    }
+
+    /// Follows a change of state, and finds a preemption that should not have been.
+    pub(crate) fn changed(&mut self, to: State, why: Why, now: Nanos) -> Result<(), String> {
+        let held = self.yielded || self.clock.read(now) < self.held_until;
+        if matches!(why, Why::Preempted(_)) && held && !self.priority.is_owner() {
+            return Err(format!("{:?} preempted though it was not to", self.side));
+        }
+        match why {
+            Why::HandedOver { .. } => self.yielded = true,
+            _ if to == State::Active => self.yielded = false,
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Whether exactly the active legs have their addresses.

@@ -302,7 +302,10 @@ impl World {
                 self.transmit(side, router.leg, bytes);
             }
             match action {
-                Action::Event(Event::State { why, .. }) => self.watch.state_changed(now, why),
+                Action::Event(Event::State { to, why, .. }) => {
+                    self.watch.state_changed(now, why);
+                    self.host_mut(side).changed(to, why, now)?;
+                }
                 Action::Event(Event::HandOver(HandOver::Asked))
                     if router.leg == 0 && !self.sync_cut && self.host(side.other()).runs() =>
                 {

@@ -44,7 +44,7 @@ impl Plan {
             Centiseconds::new(centiseconds).unwrap_or(Centiseconds::DEFAULT)
         };
         let first = draw_interval(rng);
-        let second = if rng.chance(150) { draw_interval(rng) } else { first };
+        let second = if rng.chance(300) { draw_interval(rng) } else { first };
         let low = Priority::new(rng.between(1, 254) as u8);
         let priority = match rng.below(10) {
             0..3 => [low, low],

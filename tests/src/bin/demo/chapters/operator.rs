@@ -54,14 +54,16 @@ fn run(scene: &mut Scene<'_>) -> Result<(), Error> {
 
     scene.step("explain", "why are they decided like this?")?;
     let (source, server) = (client.to_string(), OUTSIDE_V4.to_string());
-    let from_to = ["explain", "--brief", "--from", "lan", "--to", "wan"];
+    // With many rules the reasons of most of them are left out.
+    let brief: &[&str] = if scene.settings.rules > 0 { &["--brief"] } else { &[] };
     let stream = [format!("{source}:{CLIENT_PORT}"), format!("{server}:{SERVER_PORT}")];
     for flow in Flow::ALL {
         let [from, to] = match flow {
             Flow::Stream => stream.each_ref().map(String::as_str),
             Flow::Ping => [source.as_str(), server.as_str()],
         };
-        let question = [from_to.as_slice(), &[flow.protocol(), from, to]].concat();
+        let flow_of = ["--from", "lan", "--to", "wan", flow.protocol(), from, to];
+        let question = [&["explain"], brief, flow_of.as_slice()].concat();
         show(&gateway, &question)?;
         let command = gateway.command("twinwall")?.args(&question).arg("--json");
         let answer: report::Explain = command.json()?;
