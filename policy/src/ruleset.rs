@@ -1,6 +1,6 @@
 //! The compiled policy: every name resolved, every rule a set that it matches and what it does.
 //!
-//! Made by [`crate::resolve`]; read by the classifier, the difference, lints, explain and the
+//! Made by the resolver; read by the classifier, the difference, lints, explain and the
 //! daemon. Plain data: it can be built by hand in tests.
 
 use crate::address::AddressSet;

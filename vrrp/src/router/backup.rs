@@ -82,7 +82,10 @@ impl Router {
         let Phase::Backup(backup) = &mut self.phase else { return };
         if advert.priority.is_resign() {
             // (420): Active_Down_Timer is set to Skew_Time.
-            backup.held_back = false;
+            (backup.inferior_since, backup.held_back) = (None, false);
+            if backup.ready.is_some() {
+                backup.ready = Some(Why::Resigned(advert.from));
+            }
             self.hasten(now, Timer::Resigned);
             return;
         }
@@ -117,6 +120,7 @@ impl Router {
             (_, None) => Why::Alone,
             (Timer::Resigned, Some(heard)) => Why::Resigned(heard.from),
             (Timer::Preempt, Some(heard)) => Why::Preempted(heard.from),
+            (Timer::Down, Some(heard)) if heard.priority.is_resign() => Why::Resigned(heard.from),
             (Timer::Down, Some(_)) if !down => Why::PeerSilent,
             (Timer::Down, Some(heard)) if backup.inferior_since.is_some() && heard.alive(now) => {
                 Why::Preempted(heard.from)

@@ -5,6 +5,7 @@
 
 use super::backup::{Backup, Timer};
 use super::{Phase, Router};
+use crate::action::Why;
 use crate::config::Election;
 use crate::time::Timestamp;
 use crate::types::Priority;
@@ -72,11 +73,14 @@ impl Router {
         self.preempt.hold = until;
         let (Phase::Backup(backup), Some(heard)) = (&mut self.phase, self.heard) else { return };
         let lower = backup.inferior_since.is_some();
-        let ends_anyway = backup.ready.is_some() || backup.timer == Timer::Resigned;
+        // A leg that was to preempt may still wait for the others.
+        let waits = matches!(backup.ready, None | Some(Why::Preempted(_)));
+        let ends_anyway = !waits || backup.timer == Timer::Resigned;
         if lower && !ends_anyway && !self.preempt.allowed(now, self.priority, backup) {
             // While it was to be preempted its adverts were ignored. Now they count, from the last
             // one on.
             backup.interval = heard.interval;
+            backup.ready = None;
             (backup.timer, backup.from) = (Timer::Down, heard.at);
             backup.held_back = true;
         }
