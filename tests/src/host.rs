@@ -93,7 +93,8 @@ impl ProcessId {
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let state = fields.next()?;
         let started = fields.nth(18)?.parse().ok()?;
-        (state != "Z" && state != "X").then_some(Self { pid, started })
+        let ended = matches!(state, "Z" | "X") && !has_threads(pid);
+        (!ended).then_some(Self { pid, started })
     }
 
     /// Whether it is still running.
@@ -110,6 +111,12 @@ impl ProcessId {
         let (pid, started) = text.trim().split_once(' ')?;
         Some(Self { pid: pid.parse().ok()?, started: started.parse().ok()? })
     }
+}
+
+/// Whether more than the first thread of a process is left. Until the last one has ended, its files
+/// are open, even when the first one has.
+fn has_threads(pid: u32) -> bool {
+    fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.count() > 1)
 }
 
 /// The first child of a process, if it has any.

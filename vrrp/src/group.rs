@@ -81,6 +81,8 @@ pub struct Group {
     active: bool,
     /// Not to become active before then; see [`Group::give_up_together`].
     not_before: Timestamp,
+    /// What the sync channel says of the peer's group.
+    peer_state: Option<State>,
     /// Until then, adverts of a node that gave up as well may still be under way.
     in_doubt_until: Timestamp,
 }
@@ -108,6 +110,7 @@ impl Group {
             leading,
             active: false,
             not_before: Timestamp::ZERO,
+            peer_state: None,
             in_doubt_until: Timestamp::ZERO,
         };
         // Nothing is known of the tracked things yet. Nobody is told, since nothing has begun.
@@ -144,6 +147,12 @@ impl Group {
     #[must_use]
     pub fn blame(&self) -> Vec<Blame> {
         self.tracks.blame()
+    }
+
+    /// The state of the peer's group, as the sync channel says.
+    #[must_use]
+    pub fn peer(&self) -> Option<State> {
+        self.peer_state
     }
 
     /// When `poll` is due; `None` if nothing is to happen by itself.
@@ -265,6 +274,13 @@ impl Group {
         out: &mut Vec<Output>,
     ) {
         self.each(now, out, |leg, out| leg.peer_report(now, report, out));
+    }
+
+    pub(crate) fn peer_state(&mut self, now: Timestamp, state: State, out: &mut Vec<Output>) {
+        self.peer_state = Some(state);
+        if let (true, State::Active, Some(leg)) = (self.active, state, self.legs.first_mut()) {
+            leg.peer_is_active(now, out);
+        }
     }
 
     /// Hands the priority and the faults to all legs.

@@ -12,7 +12,7 @@
 //!
 //! Not here: sockets, addresses in the kernel, the clock, the log.
 
-use crate::action::Output;
+use crate::action::{Output, State};
 use crate::config::ConfigError;
 use crate::group::{Group, GroupConfig, NotActive};
 use crate::receive::{Datagram, Discard, admit, oddities, read};
@@ -248,7 +248,15 @@ impl Node {
         }
     }
 
-    /// What the sync channel knows of the peer; whenever that changes, or as often as it likes.
+    /// What the sync channel says of the peer's group of the same name: whether both are active is
+    /// told. It does nothing if there is no such group.
+    pub fn peer_state(&mut self, id: GroupId, state: State, now: Timestamp, out: &mut Vec<Output>) {
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.peer_state(now, state, out);
+        }
+    }
+
+    /// Whether the sync channel hears the peer; whenever that changes, or as often as it likes.
     pub fn peer_report(&mut self, now: Timestamp, report: PeerReport, out: &mut Vec<Output>) {
         self.each(|group| group.peer_report(now, report, out));
     }

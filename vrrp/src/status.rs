@@ -38,6 +38,8 @@ pub struct GroupStatus {
     pub name: String,
     /// Active if all legs are.
     pub state: State,
+    /// The state of the peer's group, as the sync channel says.
+    pub peer: Option<State>,
     /// The priority while all is well.
     pub base_priority: Priority,
     /// The priority now.
@@ -87,7 +89,7 @@ pub struct RouterStatus {
     pub heard: Option<Heard>,
     /// How long ago that was.
     pub heard_ago: Option<Duration>,
-    /// What the sync channel said last of the peer.
+    /// Whether the sync channel hears the peer, if it has said so.
     pub peer: Option<PeerReport>,
     /// Adverts sent, received and missed.
     pub adverts: Adverts,
@@ -108,6 +110,7 @@ impl GroupStatus {
         Self {
             name: group.name().to_owned(),
             state: group.state(),
+            peer: group.peer(),
             base_priority: base,
             priority: group.legs().first().map_or(base, Router::priority),
             blame: group.blame(),

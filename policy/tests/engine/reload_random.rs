@@ -308,7 +308,7 @@ fn no_large_edit_of_many_rules_decides_a_session_by_the_wrong_key() {
         })
         .collect();
     let seen = total(&worlds);
-    assert!(["unchanged", "successor"].iter().all(|what| seen[what] > 50), "{seen:?}");
+    assert!(["unchanged", "successor"].iter().all(|what| seen[what] > 30), "{seen:?}");
 }
 
 #[test]

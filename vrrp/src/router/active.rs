@@ -32,11 +32,6 @@ impl Active {
         others.into_iter().flatten().fold(self.next_advert, Timestamp::min)
     }
 
-    /// Whether the peer is about to take over.
-    pub(super) fn handing_over(&self) -> bool {
-        self.handover.is_some()
-    }
-
     /// Whether it has resigned and only waits for the peer.
     pub(super) fn resigned(&self) -> bool {
         matches!(self.handover, Some(Stage::Resigned { .. }))
@@ -176,6 +171,16 @@ impl Router {
             self.resign(out);
             self.heard = None;
             self.yield_to(now, self.config.interval, Why::Stalled(silence), out);
+        }
+    }
+
+    /// The sync channel says that the peer is active too. For a moment that is so whenever one
+    /// takes over from the other.
+    pub(crate) fn peer_is_active(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        let Phase::Active(active) = &self.phase else { return };
+        let lasts = now.since(self.since) >= self.config.interval.duration();
+        if lasts && active.handover.is_none() {
+            self.warn(Warning::BothActive, None, now, out);
         }
     }
 

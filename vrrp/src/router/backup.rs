@@ -118,9 +118,9 @@ impl Router {
         }
         let why = match (backup.timer, self.heard_here()) {
             (_, None) => Why::Alone,
+            (_, Some(heard)) if heard.priority.is_resign() => Why::Resigned(heard.from),
             (Timer::Resigned, Some(heard)) => Why::Resigned(heard.from),
             (Timer::Preempt, Some(heard)) => Why::Preempted(heard.from),
-            (Timer::Down, Some(heard)) if heard.priority.is_resign() => Why::Resigned(heard.from),
             (Timer::Down, Some(_)) if !down => Why::PeerSilent,
             (Timer::Down, Some(heard)) if backup.inferior_since.is_some() && heard.alive(now) => {
                 Why::Preempted(heard.from)

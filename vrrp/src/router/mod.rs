@@ -20,6 +20,7 @@ mod active;
 mod backup;
 mod burst;
 mod handover;
+mod initialize;
 mod preempt;
 mod stats;
 
@@ -35,6 +36,7 @@ use crate::types::{Centiseconds, MacAddress, Priority, RouterId};
 use crate::wire::{Advert, Endpoints, FamilyMismatch};
 use active::Active;
 use backup::Backup;
+use initialize::Initialize;
 use preempt::Preempt;
 use std::net::IpAddr;
 
@@ -49,19 +51,16 @@ pub struct Received {
     pub interval: Centiseconds,
 }
 
-/// What the sync channel knows of the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether the sync channel hears the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PeerReport {
-    /// It is there.
-    Alive {
-        /// Whether it says that its virtual routers are active.
-        active: bool,
-    },
-    /// Its heartbeats are missing. It may be dead, or the sync link may be: this router takes over
-    /// as soon as an advert is overdue too.
+    /// It does.
+    Alive,
+    /// The peer's heartbeats are missing. It may be dead, or the sync link may be: this router
+    /// takes over as soon as an advert is overdue too.
     Silent,
-    /// It said goodbye, or its host says that nobody listens any more: this router takes over at
-    /// once.
+    /// The peer said goodbye, or its host says that nobody listens any more: this router takes
+    /// over at once.
     Gone,
 }
 
@@ -94,15 +93,6 @@ enum Phase {
     Initialize(Initialize),
     Backup(Backup),
     Active(Active),
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Initialize {
-    /// When it may take part; `None` while it is stopped.
-    start_at: Option<Timestamp>,
-    faulty: bool,
-    /// It owns the addresses and waits for the group only.
-    ready: bool,
 }
 
 impl Router {
@@ -219,46 +209,9 @@ impl Router {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         match &self.phase {
-            Phase::Initialize(idle) => idle.start_at.filter(|_| !idle.faulty && !idle.ready),
+            Phase::Initialize(idle) => idle.deadline(),
             Phase::Backup(backup) => self.backup_deadline(backup),
             Phase::Active(active) => Some(active.deadline(&self.config.repeats)),
-        }
-    }
-
-    /// Begins to take part (section 6.4.1), after the start delay and only while there is no
-    /// fault. Nothing happens if it was started before.
-    pub(crate) fn start(&mut self, now: Timestamp, out: &mut Vec<Output>) {
-        let delay = self.start_delay;
-        let Phase::Initialize(idle) = &mut self.phase else { return };
-        if idle.start_at.is_none() {
-            idle.start_at = Some(now.after(delay));
-            self.explain_idle(now, out);
-            self.poll(now, out);
-        }
-    }
-
-    /// Ends taking part.
-    pub(crate) fn stop(&mut self, now: Timestamp, out: &mut Vec<Output>) {
-        let faulty = matches!(&self.phase, Phase::Initialize(Initialize { faulty: true, .. }));
-        self.leave(now, Initialize { faulty, ..Initialize::default() }, Why::Stopped, out);
-    }
-
-    /// There is a fault.
-    pub(crate) fn fail(&mut self, now: Timestamp, out: &mut Vec<Output>) {
-        let start_at = match self.phase {
-            Phase::Initialize(idle) => idle.start_at,
-            _ => Some(now),
-        };
-        let why = if start_at.is_some() { Why::Fault } else { self.why };
-        self.leave(now, Initialize { start_at, faulty: true, ready: false }, why, out);
-    }
-
-    /// The fault is over.
-    pub(crate) fn recover(&mut self, now: Timestamp, out: &mut Vec<Output>) {
-        if let Phase::Initialize(idle) = &mut self.phase {
-            idle.faulty = false;
-            self.explain_idle(now, out);
-            self.poll(now, out);
         }
     }
 
@@ -310,12 +263,6 @@ impl Router {
                 backup.ready.get_or_insert(Why::PeerGone);
             }
             (Phase::Active(_), PeerReport::Gone) => self.abandon_hand_over(now, out),
-            (Phase::Active(active), PeerReport::Alive { active: true })
-                if !active.handing_over()
-                    && now.since(self.since) >= self.config.interval.duration() =>
-            {
-                self.warn(Warning::BothActive, None, now, out);
-            }
             _ => {}
         }
         self.poll(now, out);
@@ -324,19 +271,8 @@ impl Router {
     /// Does what the time asks for. The driver first delivers the packets that wait in its
     /// sockets: an advert that came in time must not be overtaken by the timer that it resets.
     pub(crate) fn poll(&mut self, now: Timestamp, out: &mut Vec<Output>) {
-        match &mut self.phase {
-            Phase::Initialize(idle) => {
-                if !idle.faulty && !idle.ready && idle.start_at.is_some_and(|at| at <= now) {
-                    self.heard = None;
-                    if self.priority.is_owner() {
-                        // Section 6.4.1 (105): the owner is active at once.
-                        idle.ready = true;
-                    } else {
-                        // (145): with its own interval, until it hears that of the active router.
-                        self.back_up(now, self.config.interval, Why::Started, out);
-                    }
-                }
-            }
+        match &self.phase {
+            Phase::Initialize(_) => self.initialize_poll(now, out),
             Phase::Backup(_) => self.backup_poll(now),
             Phase::Active(_) => self.active_poll(now, out),
         }
@@ -384,26 +320,5 @@ impl Router {
             self.why = why;
             self.event(Event::State { from, to, why }, out);
         }
-    }
-
-    /// Goes to Initialize, from Active with an advert that says so (sections 6.4.2 and 6.4.3).
-    fn leave(&mut self, now: Timestamp, idle: Initialize, why: Why, out: &mut Vec<Output>) {
-        if matches!(self.phase, Phase::Active(_)) {
-            self.resign(out);
-            self.let_go(out);
-        }
-        self.enter(now, Phase::Initialize(idle), why, out);
-    }
-
-    /// Tells why it takes no part, if that has changed.
-    fn explain_idle(&mut self, now: Timestamp, out: &mut Vec<Output>) {
-        let Phase::Initialize(idle) = self.phase else { return };
-        let why = match idle {
-            Initialize { start_at: None, .. } => return,
-            Initialize { faulty: true, .. } => Why::Fault,
-            Initialize { start_at: Some(at), .. } if at > now => Why::StartDelay,
-            _ => return,
-        };
-        self.enter(now, self.phase.clone(), why, out);
     }
 }

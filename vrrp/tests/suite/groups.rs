@@ -109,6 +109,21 @@ fn a_handover_moves_all_legs_and_none_comes_back_by_itself() {
     assert_eq!(states(&script), [State::Active; 2]);
 }
 
+#[test]
+fn what_was_heard_long_ago_neither_counts_as_missed_nor_as_overdue() {
+    let mut script = script(EDGE);
+    script.run("start\npass 400ms\nadvert lan from 192.0.2.30 priority 50\npass 100s").unwrap();
+    script.run("advert wan from 203.0.113.30 priority 200\npass 50ms").unwrap();
+    // The LAN hasn't heard anybody since the group is in Backup.
+    script.run("advert wan from 203.0.113.30 priority 200\npeer silent").unwrap();
+    assert_eq!(states(&script), [State::Backup; 2]);
+    let waiting = &script.node.status(script.now).groups[0].waiting;
+    assert!(waiting.is_empty(), "{waiting:?}");
+    script.run("advert lan from 192.0.2.30 priority 200").unwrap();
+    let legs = &script.node.status(script.now).groups[0].legs;
+    assert_eq!(legs[0].adverts.missed, 0);
+}
+
 /// Two nodes of equal priority that are both active, each with the higher address on one link;
 /// then the links are joined. Whatever the delay, the draw is settled once.
 #[test]

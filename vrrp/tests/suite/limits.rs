@@ -191,7 +191,7 @@ fn missed_adverts_are_counted() {
 #[test]
 fn status_tells_who_is_heard_and_what_holds_preemption() {
     let mut script = script(&FAST.replace("priority 100", "priority 100 preempt-delay 1s"));
-    script.run("start\nadvert lan from 192.0.2.30 priority 50\npass 50ms\npeer backup").unwrap();
+    script.run("start\nadvert lan from 192.0.2.30 priority 50\npass 50ms\npeer alive\npeer-state lan active").unwrap();
     let status = script.node.status(script.now);
     let leg = &status.groups[0].legs[0];
     let heard = leg.heard.unwrap();
@@ -201,7 +201,8 @@ fn status_tells_who_is_heard_and_what_holds_preemption() {
         (Priority::new(50), Some(Duration::from_millis(50)))
     );
     assert_eq!(leg.preemption, Preemption::Held(Timestamp::new(Duration::from_secs(1))));
-    assert_eq!(leg.peer, Some(PeerReport::Alive { active: false }));
+    assert_eq!(leg.peer, Some(PeerReport::Alive));
+    assert_eq!(status.groups[0].peer, Some(State::Active));
     assert_eq!(leg.since, Timestamp::ZERO);
     assert_eq!((leg.takeovers, leg.adverts.received, leg.adverts.sent), (0, 1, 0));
 }
@@ -210,8 +211,8 @@ fn status_tells_who_is_heard_and_what_holds_preemption() {
 fn both_active_is_told_once_a_minute() {
     let mut script = script(FAST);
     script.run("start\npass 600ms").unwrap();
-    let mut came = script.run("peer active").unwrap();
-    came.extend(script.run("peer active").unwrap());
+    let mut came = script.run("peer-state lan active").unwrap();
+    came.extend(script.run("peer-state lan active").unwrap());
     assert_eq!(came, ["lan both-active: the peer is active, and so is this router"]);
 }
 

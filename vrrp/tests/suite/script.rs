@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::str::{FromStr, SplitWhitespace};
 use std::time::Duration;
-use twinwall_vrrp::action::{Action, Output};
+use twinwall_vrrp::action::{Action, Output, State};
 use twinwall_vrrp::addresses::VirtualAddresses;
 use twinwall_vrrp::config::{Election, RouterConfig, Transport};
 use twinwall_vrrp::group::{Group, GroupConfig, Leg};
@@ -120,10 +120,18 @@ impl Script {
                 let id = self.group(words)?.0;
                 self.node.cancel_hand_over(id, now, &mut out);
             }
+            "peer-state" => {
+                let id = self.group(words)?.0;
+                let state = match next(words)? {
+                    "active" => State::Active,
+                    "backup" => State::Backup,
+                    other => return Err(format!("unknown state {other}")),
+                };
+                self.node.peer_state(id, state, now, &mut out);
+            }
             "peer" => {
                 let report = match next(words)? {
-                    "backup" => PeerReport::Alive { active: false },
-                    "active" => PeerReport::Alive { active: true },
+                    "alive" => PeerReport::Alive,
                     "silent" => PeerReport::Silent,
                     "gone" => PeerReport::Gone,
                     other => return Err(format!("unknown report {other}")),

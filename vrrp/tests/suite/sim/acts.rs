@@ -1,8 +1,9 @@
 //! What fate does to nodes and links.
 
 use super::plan::Plan;
-use super::{Due, Report, Side, World};
+use super::{Due, Side, World};
 use std::time::Duration;
+use twinwall_vrrp::router::PeerReport;
 use twinwall_vrrp::track::Health;
 use twinwall_vrrp::types::Priority;
 
@@ -101,8 +102,9 @@ impl World {
         }
         self.host_mut(side).kill();
         let (to, longest) = (side.other(), self.plan.longest_interval());
-        let report = if gracefully || self.rng.chance(500) { Report::Gone } else { Report::Silent };
-        let report = if self.sync_cut { Report::Silent } else { report };
+        let report =
+            if gracefully || self.rng.chance(500) { PeerReport::Gone } else { PeerReport::Silent };
+        let report = if self.sync_cut { PeerReport::Silent } else { report };
         let after = self.rng.between(1_000_000, 30_000_000);
         self.schedule(after, Due::Report { to, report });
         let after = self.rng.below(longest * 10);
@@ -118,7 +120,7 @@ impl World {
             self.schedule(after, Due::Resume { side });
             if self.rng.chance(500) {
                 let after = self.rng.between(1_000_000, 30_000_000);
-                self.schedule(after, Due::Report { to: side.other(), report: Report::Silent });
+                self.schedule(after, Due::Report { to: side.other(), report: PeerReport::Silent });
             }
         }
     }
@@ -201,7 +203,7 @@ impl World {
         if self.sync_cut {
             for to in Side::BOTH {
                 let after = self.rng.between(10_000_000, 30_000_000);
-                self.schedule(after, Due::Report { to, report: Report::Silent });
+                self.schedule(after, Due::Report { to, report: PeerReport::Silent });
             }
         } else {
             self.report_soon();
@@ -210,7 +212,7 @@ impl World {
 
     /// A report that isn't true, or comes too late.
     fn false_report(&mut self, to: Side) {
-        let report = self.rng.pick([Report::Alive, Report::Silent, Report::Gone]);
+        let report = self.rng.pick([PeerReport::Alive, PeerReport::Silent, PeerReport::Gone]);
         if let Some(report) = report {
             self.schedule(0, Due::Report { to, report });
         }
@@ -222,7 +224,7 @@ impl World {
         }
         for to in Side::BOTH {
             let after = self.rng.between(1_000_000, 20_000_000);
-            self.schedule(after, Due::Report { to, report: Report::Alive });
+            self.schedule(after, Due::Report { to, report: PeerReport::Alive });
         }
     }
 

@@ -25,7 +25,7 @@ use rng::Rng;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
-use twinwall_vrrp::action::{Action, Event, HandOver, Output};
+use twinwall_vrrp::action::{Action, Event, HandOver, Output, State};
 use twinwall_vrrp::router::PeerReport;
 use watch::Watch;
 use wire::Wire;
@@ -86,19 +86,11 @@ pub(crate) struct Summary {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
     Packet { to: Side, leg: usize, bytes: Vec<u8> },
-    Report { to: Side, report: Report },
+    Report { to: Side, report: PeerReport },
     PeerReady { to: Side },
     Boot { side: Side },
     Resume { side: Side },
     CalmEnds,
-}
-
-/// As [`PeerReport`], which has no order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Report {
-    Alive,
-    Silent,
-    Gone,
 }
 
 /// Everything.
@@ -240,14 +232,13 @@ impl World {
                 }
             }
             Due::Report { to, report } => {
-                let active = self.host(to.other()).serving();
-                let report = match report {
-                    Report::Alive => PeerReport::Alive { active },
-                    Report::Silent => PeerReport::Silent,
-                    Report::Gone => PeerReport::Gone,
-                };
+                let serves = self.host(to.other()).serving();
+                let state = if serves { State::Active } else { State::Backup };
                 self.trace(|| format!("{to:?} peer is {report:?}"));
-                self.verb(to, |node, _, now, out| node.peer_report(now, report, out))?;
+                self.verb(to, |node, group, now, out| {
+                    node.peer_report(now, report, out);
+                    node.peer_state(group, state, now, out);
+                })?;
             }
             Due::PeerReady { to } => {
                 self.trace(|| format!("{to:?} peer is ready"));

@@ -39,12 +39,14 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let draw_interval = |rng: &mut Rng| {
-            let centiseconds = rng.pick([1, 1, 2, 5, 10, 100, 300]).unwrap_or(1);
-            Centiseconds::new(centiseconds).unwrap_or(Centiseconds::DEFAULT)
-        };
-        let first = draw_interval(rng);
-        let second = if rng.chance(300) { draw_interval(rng) } else { first };
+        let centiseconds = rng.pick([1, 1, 2, 5, 10, 100, 300]).unwrap_or(1);
+        // Some nodes advertise less often than their peer.
+        let times = if rng.chance(700) { 1 } else { rng.pick([2, 3, 10]).unwrap_or(1) };
+        let interval = |number| Centiseconds::new(number).unwrap_or(Centiseconds::MAX);
+        let (mut first, mut second) = (interval(centiseconds), interval(centiseconds * times));
+        if rng.chance(500) {
+            std::mem::swap(&mut first, &mut second);
+        }
         let low = Priority::new(rng.between(1, 254) as u8);
         let priority = match rng.below(10) {
             0..3 => [low, low],
