@@ -2,6 +2,7 @@
 //!
 //! Reads nothing. Lookups are the median of five runs, plans the best of five.
 //! `cargo run --release -p twinwall-policy --example engine_figures`
+#![expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

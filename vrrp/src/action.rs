@@ -198,7 +198,7 @@ pub enum Event {
         /// To this one.
         to: Priority,
     },
-    /// A handover has come so far.
+    /// A handover has come so far. Each leg of a group tells it.
     HandOver(HandOver),
     /// Something is odd. Comes once a minute at most for each kind.
     Warning {

@@ -110,13 +110,16 @@ impl VirtualAddresses {
         &self.listed
     }
 
-    /// Whether these are the same addresses, in whatever order. Takes time for 255 addresses at
-    /// most, since whoever is on the link can send such lists.
+    /// Whether these are the same addresses, in whatever order. Whoever is on the link can send such
+    /// lists; the work is bounded by the length of this one.
     #[must_use]
-    pub fn same_as(&self, mut others: impl ExactSizeIterator<Item = IpAddr>) -> bool {
+    pub fn same_as(&self, mut others: impl ExactSizeIterator<Item = IpAddr> + Clone) -> bool {
+        if others.len() != self.listed.len() {
+            return false;
+        }
         let mut seen = [false; MAX_V4];
-        others.len() == self.listed.len()
-            && others.all(|other| {
+        others.clone().eq(self.listed.iter().copied())
+            || others.all(|other| {
                 let place = self.sorted.binary_search(&other).ok();
                 let slot = place.and_then(|place| seen.get_mut(place));
                 slot.is_some_and(|slot| !std::mem::replace(slot, true))

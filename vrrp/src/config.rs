@@ -198,6 +198,12 @@ pub enum ConfigError {
         /// What would lower it.
         track: String,
     },
+    /// Whether a node owns the addresses is no matter of priority alone: it takes packets to them.
+    #[error("group {group}: whether this node owns the addresses can't change while it runs")]
+    Ownership {
+        /// The group.
+        group: String,
+    },
     /// Two tracked objects of one name.
     #[error("group {group}: {track} is tracked twice")]
     DuplicateTrack {

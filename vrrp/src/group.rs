@@ -61,12 +61,23 @@ impl GroupConfig {
 
 /// Why a group can't hand over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot hand over group {group}: it is {state} on this node, not active")]
-pub struct NotActive {
-    /// The group.
-    pub group: String,
-    /// Its state.
-    pub state: State,
+pub enum HandOverError {
+    /// There is nothing to hand over.
+    #[error("cannot hand over group {group}: it is {state} on this node, not active")]
+    NotActive {
+        /// The group.
+        group: String,
+        /// Its state.
+        state: State,
+    },
+    /// The owner always preempts (section 6.1).
+    #[error(
+        "cannot hand over group {group}: this node owns the addresses and would take them back"
+    )]
+    Owner {
+        /// The group.
+        group: String,
+    },
 }
 
 /// A sync group.
@@ -249,9 +260,13 @@ impl Group {
         &mut self,
         until: Timestamp,
         out: &mut Vec<Output>,
-    ) -> Result<(), NotActive> {
+    ) -> Result<(), HandOverError> {
         if !self.active {
-            return Err(NotActive { group: self.name.clone(), state: self.state() });
+            let (group, state) = (self.name.clone(), self.state());
+            return Err(HandOverError::NotActive { group, state });
+        }
+        if self.tracks.base().is_owner() {
+            return Err(HandOverError::Owner { group: self.name.clone() });
         }
         for leg in &mut self.legs {
             leg.hand_over(until, out);

@@ -14,7 +14,7 @@
 
 use crate::action::{Output, State};
 use crate::config::ConfigError;
-use crate::group::{Group, GroupConfig, NotActive};
+use crate::group::{Group, GroupConfig, HandOverError};
 use crate::receive::{Datagram, Discard, admit, oddities, read};
 use crate::router::{PeerReport, Received, Router};
 use crate::status::{DiscardStatus, GroupStatus, NodeStatus};
@@ -214,16 +214,17 @@ impl Node {
     /// Begins to hand a group over in good order. The driver asks the peer, calls
     /// [`Self::peer_ready`] when it has everything, and watches for
     /// [`HandOver`](crate::action::HandOver) events; nothing is given up if that isn't so by
-    /// `until`. It does nothing if there is no such group.
+    /// `until`. A handover that is under way goes on as it is. It does nothing if there is no such
+    /// group.
     ///
     /// # Errors
-    /// When the group is not active here.
+    /// When the group is not active here, or the node owns its addresses.
     pub fn hand_over(
         &mut self,
         id: GroupId,
         until: Timestamp,
         out: &mut Vec<Output>,
-    ) -> Result<(), NotActive> {
+    ) -> Result<(), HandOverError> {
         self.groups.get_mut(&id).map_or(Ok(()), |group| group.hand_over(until, out))
     }
 
@@ -256,7 +257,8 @@ impl Node {
         }
     }
 
-    /// Whether the sync channel hears the peer; whenever that changes, or as often as it likes.
+    /// Whether the sync channel hears the peer; whenever that changes, or as often as it likes. For
+    /// pairs: it is taken for granted that the peer is the only other router of each group.
     pub fn peer_report(&mut self, now: Timestamp, report: PeerReport, out: &mut Vec<Output>) {
         self.each(|group| group.peer_report(now, report, out));
     }

@@ -85,10 +85,17 @@ impl Tracks {
             health: Health::Unknown,
             since: now,
         };
-        let mut tracks =
-            Self { base: Priority::LOWEST, things: configs.iter().map(thing).collect() };
-        tracks.set_base(group, base)?;
-        Ok(tracks)
+        let lowers = |config: &&TrackConfig| matches!(config.effect, Effect::Lower(_));
+        match configs.iter().find(lowers) {
+            // Section 5.2.4: the owner's priority is 255, whatever happens.
+            Some(config) if base.is_owner() => {
+                let (group, track) = (group.to_owned(), config.name.clone());
+                return Err(ConfigError::OwnerLowered { group, track });
+            }
+            _ if base.is_resign() => return Err(ConfigError::Priority { group: group.to_owned() }),
+            _ => {}
+        }
+        Ok(Self { base, things: configs.iter().map(thing).collect() })
     }
 
     /// The priority while all is well.
@@ -100,18 +107,11 @@ impl Tracks {
         if base.is_resign() {
             return Err(ConfigError::Priority { group: group.to_owned() });
         }
-        let lowers = |thing: &&Thing| matches!(thing.config.effect, Effect::Lower(_));
-        match self.things.iter().find(lowers) {
-            // Section 5.2.4: the owner's priority is 255, whatever happens.
-            Some(thing) if base.is_owner() => {
-                let (group, track) = (group.to_owned(), thing.config.name.clone());
-                Err(ConfigError::OwnerLowered { group, track })
-            }
-            _ => {
-                self.base = base;
-                Ok(())
-            }
+        if base.is_owner() != self.base.is_owner() {
+            return Err(ConfigError::Ownership { group: group.to_owned() });
         }
+        self.base = base;
+        Ok(())
     }
 
     /// Takes a report in. Returns whether a thing of that name is tracked.

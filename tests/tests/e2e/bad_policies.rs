@@ -4,7 +4,8 @@ use crate::bed::{Bed, OUTSIDE, at, policy};
 use std::fs;
 use twinwall_testbed::traffic::report::{Reception, UdpSend};
 
-const OPEN: &str = "seq: 10, name: open, from: lan, to: wan, service: { udp: [7000] }, action: accept";
+const OPEN: &str =
+    "seq: 10, name: open, from: lan, to: wan, service: { udp: [7000] }, action: accept";
 
 /// What is wrong, what the message has to say, and the text.
 fn wrong() -> Vec<(&'static str, &'static [&'static str], String)> {
@@ -14,7 +15,11 @@ fn wrong() -> Vec<(&'static str, &'static [&'static str], String)> {
         ("not yaml", &["E0101", "policy.yaml:"], format!("{good}rules: [\n")),
         ("a list", &["E0105"], "- version: 1\n".into()),
         ("nothing", &["E01"], String::new()),
-        ("unknown key", &["E0106", "did you mean `action`"], good.replace("action: accept", "actoin: accept")),
+        (
+            "unknown key",
+            &["E0106", "did you mean `action`"],
+            good.replace("action: accept", "actoin: accept"),
+        ),
         ("missing action", &["E0108", "action"], rules(&["seq: 10, name: open, from: lan"])),
         (
             "unknown zone",
@@ -27,7 +32,11 @@ fn wrong() -> Vec<(&'static str, &'static [&'static str], String)> {
         ("same seq", &["E0207"], rules(&[OPEN, &OPEN.replace("name: open", "name: other")])),
         ("bad address", &["E0301"], good.replace("to: wan", "dst: 10.0.0.256")),
         ("bad port", &["E0303"], good.replace("7000", "70000")),
-        ("not built yet", &["E0109", "schedule"], good.replace("action: accept", "action: accept, schedule: office")),
+        (
+            "not built yet",
+            &["E0109", "schedule"],
+            good.replace("action: accept", "action: accept, schedule: office"),
+        ),
         (
             "a test of its own fails",
             &["E0501", "must-drop"],
@@ -59,9 +68,7 @@ fn a_wrong_policy_is_refused_with_the_place_and_the_running_one_goes_on() {
             assert!(refusal.contains(word), "{what}: no {word:?} in:\n{refusal}");
         }
         assert!(refusal.contains("policy not loaded; generation 1 stays active"), "{refusal}");
-        bed.wait("the counter goes on", || {
-            (bed.rule("open").packets > before + 20).then_some(())
-        });
+        bed.wait("the counter goes on", || (bed.rule("open").packets > before + 20).then_some(()));
     }
     let after = bed.status();
     assert_eq!((after.generation, after.keys), (status.generation, status.keys));

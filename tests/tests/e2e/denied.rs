@@ -67,8 +67,8 @@ fn denied_flows_are_told_apart_and_counted_exactly() {
     bed.wait("all are counted", || (bed.rule("no-udp").packets >= 10_000).then_some(()));
     assert_eq!(bed.rule("no-udp").packets, 10_000);
     let asked = bed.exception("asked") - asked;
-    // A flow's second packet may come before the first is answered.
-    assert!((200..=600).contains(&asked), "{asked} questions for 200 flows");
+    // More of a flow's packets may come before the first is answered.
+    assert!((200..=2000).contains(&asked), "{asked} questions for 200 flows");
 }
 
 #[test]
@@ -84,7 +84,9 @@ fn a_denied_flow_passes_at_once_when_the_policy_comes_to_accept_it() {
         let denied = bed.rule("no-udp").packets;
         bed.wait("it is denied", || (bed.rule("no-udp").packets > denied + 50).then_some(()));
         assert_eq!(bed.seen("passed").packets, 0);
-        bed.apply(&policy(&RULES).replace("udp: [7000] }, action: drop", "udp: [7000] }, action: accept"));
+        bed.apply(
+            &policy(&RULES).replace("udp: [7000] }, action: drop", "udp: [7000] }, action: accept"),
+        );
         let passed = bed.seen("passed").packets;
         let counted = bed.rule("no-udp").packets;
         bed.wait("it passes", || (bed.seen("passed").packets > passed + 50).then_some(()));

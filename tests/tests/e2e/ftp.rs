@@ -80,7 +80,7 @@ fn two_rules(first: (u32, &str), second: (u32, &str)) -> String {
 /// A client that has logged in, and transfers some seconds later.
 fn log_in(bed: &Bed, to: &str, mode: &str) -> Process {
     let options =
-        format!("ftp-get --to {to} --mode {mode} --pause 2 --connect-timeout 0.5 --for 15");
+        format!("ftp-get --to {to} --mode {mode} --pause 3 --connect-timeout 0.5 --for 15");
     let client = bed.start("client", &options);
     bed.wait("the client has logged in", || {
         let established = |s: &Session| s.state.as_deref() == Some("established") && s.replied;
@@ -97,8 +97,7 @@ fn a_data_connection_follows_its_parent_to_the_rule_that_has_it_now() {
     let [v4, v6] = OUTSIDE.map(|to| at(to, 21));
     let _servers = [&v4, &v6].map(|to| bed.serve("server", &format!("ftp-serve --listen {to}")));
     let cases = [(&v4, "passive"), (&v4, "active"), (&v6, "passive"), (&v6, "active")];
-    let mut clients: Vec<Process> =
-        cases.iter().map(|(to, mode)| log_in(&bed, to, mode)).collect();
+    let mut clients: Vec<Process> = cases.iter().map(|(to, mode)| log_in(&bed, to, mode)).collect();
     bed.wait("all have logged in", || (bed.rule("one").sessions == 4).then_some(()));
     bed.apply(&two_rules((100, "accept"), (200, "accept")));
     assert_eq!(bed.rule("one").sessions, 4, "renumbered");

@@ -70,7 +70,8 @@ fn packet_too_big_passes_and_leaves_its_session_with_its_rule() {
 fn an_error_about_a_session_that_has_just_become_stale_does_not_decide_it() {
     // The reload takes the session from one rule to another, with errors in both directions of
     // time: those that come meanwhile are decided with their session.
-    let two = |one: u32, two: u32| policy(&[rule(one, "one", "accept"), rule(two, "two", "accept")]);
+    let two =
+        |one: u32, two: u32| policy(&[rule(one, "one", "accept"), rule(two, "two", "accept")]);
     let Some(bed) = Bed::up("icmp: reload", &two(10, 20)) else { return };
     for to in OUTSIDE {
         let to = at(to, 7000);

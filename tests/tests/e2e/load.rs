@@ -147,8 +147,7 @@ impl<'a> Load<'a> {
             }
         });
         let outcomes: Vec<Outcome> = outcomes.collect();
-        let errors =
-            if direction == Direction::Both { bed.seen("errors").packets } else { 0 };
+        let errors = if direction == Direction::Both { bed.seen("errors").packets } else { 0 };
         let totals = Totals { outcomes, errors };
         println!(
             "{direction:?}: {} packets, {:.0} a second",

@@ -5,7 +5,6 @@
 //! load wait for each other ([`load::alone`]). Not here: what single crates promise.
 
 #![expect(
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
@@ -16,18 +15,18 @@ mod bad_policies;
 mod bed;
 mod craft;
 mod denied;
-mod odd_packets;
-mod on_change;
-mod reject;
 mod foreign;
 mod ftp;
 mod icmp_errors;
 mod load;
 mod many_rules;
 mod nat;
+mod odd_packets;
+mod on_change;
+mod operator;
+mod reject;
 mod reload_load;
 mod restart;
 mod rules;
 mod user;
 mod zones;
-

@@ -87,10 +87,8 @@ fn with_ten_thousand_rules_traffic_is_decided_counted_and_moved_as_with_few() {
     bed.apply(&two(50_001, 50_002, "accept"));
     counts("one", &["two"]);
     counts("other", &["two"]);
-    let sent: u64 = senders
-        .into_iter()
-        .map(|sender| sender.stop_and_report::<UdpSend>().unwrap().sent)
-        .sum();
+    let sent: u64 =
+        senders.into_iter().map(|sender| sender.stop_and_report::<UdpSend>().unwrap().sent).sum();
     let names = ["one", "two", "other"];
     let counted = |packets: std::collections::BTreeMap<String, u64>| {
         names.iter().map(|name| packets[*name] - before[*name]).sum::<u64>()

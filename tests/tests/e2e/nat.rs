@@ -10,7 +10,8 @@ use twinwall_testbed::traffic::report::{Outcome, Reception, Tcp, UdpSend};
 const PUBLISHED: [&str; 2] = ["203.0.113.10", "2001:db8:30::10"];
 const OTHER: [&str; 2] = ["203.0.113.11", "2001:db8:30::11"];
 
-const OUT: &str = "seq: 10, name: out, from: lan, to: wan, action: accept";
+const OUT: &str = "seq: 10, name: out, from: lan, to: wan, \
+    src: [10.0.0.0/16, \"2001:db8:10::/64\"], action: accept";
 const IN: &str = "seq: 20, name: in, from: wan, to: dmz, \
     dst: [10.20.0.10, \"2001:db8:20::10\"], service: { tcp: [80], udp: [80] }, action: accept";
 
@@ -165,7 +166,10 @@ fn a_changed_translation_ends_only_the_sessions_that_have_it() {
         let net = ["10.0.0.6", "\"2001:db8:10::6\""][family];
         let rules = |address: &str| {
             let own = format!("seq: 1, name: own, from: lan, to: wan, src: {net}, snat: {address}");
-            let rest = format!("seq: 2, name: rest, from: lan, to: wan, snat: {}", quoted(PUBLISHED[family]));
+            let rest = format!(
+                "seq: 2, name: rest, from: lan, to: wan, snat: {}",
+                quoted(PUBLISHED[family])
+            );
             with_nat(&[OUT], &[own.as_str(), rest.as_str()])
         };
         let Some(bed) = up("nat: changed", &[]) else { return };
@@ -187,11 +191,13 @@ fn a_changed_translation_ends_only_the_sessions_that_have_it() {
         bed.wait("the stream goes on from the other address", || {
             let other = ip(OTHER[family]);
             let sessions = bed.sessions_of("out");
-            let moved = |s: &Session| s.protocol == "udp" && s.snat.as_deref().map(host) == Some(other);
+            let moved =
+                |s: &Session| s.protocol == "udp" && s.snat.as_deref().map(host) == Some(other);
             sessions.iter().any(moved).then_some(())
         });
         let kept = before.iter().find(|s| s.src == ip(CLIENT[family])).unwrap();
-        let same = |s: &Session| s.src_port == kept.src_port && s.snat == kept.snat && s.key == kept.key;
+        let same =
+            |s: &Session| s.src_port == kept.src_port && s.snat == kept.snat && s.key == kept.key;
         assert!(bed.sessions_of("out").iter().any(same), "{kept:?}");
         drop(sender);
         let stays: Tcp = stays.stop_and_report().unwrap();

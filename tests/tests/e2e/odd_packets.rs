@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 use twinwall_control::report::Session;
 use twinwall_testbed::traffic::report::{Outcome, Reception, Tcp, UdpSend};
 
-const UDP: &str = "seq: 10, name: udp, from: lan, to: wan, service: { udp: [7000] }, action: accept";
-const TCP: &str = "seq: 20, name: tcp, from: lan, to: wan, service: { tcp: [7000] }, action: accept";
+const UDP: &str =
+    "seq: 10, name: udp, from: lan, to: wan, service: { udp: [7000] }, action: accept";
+const TCP: &str =
+    "seq: 20, name: tcp, from: lan, to: wan, service: { tcp: [7000] }, action: accept";
 
 fn socket(address: &str, port: u16) -> SocketAddr {
     SocketAddr::new(address.parse().unwrap(), port)
@@ -54,7 +56,8 @@ fn ipv6_options_do_not_hide_what_a_packet_is() {
     assert_eq!((sessions[0].protocol.as_str(), sessions[0].dst_port), ("udp", 7000));
     // Denied ones too, from the first on and from memory.
     let shut = SocketAddr::new(OUTSIDE[1], 7001);
-    let shut: Vec<_> = (0..10).map(|number| craft::udp_behind_options(from, shut, number)).collect();
+    let shut: Vec<_> =
+        (0..10).map(|number| craft::udp_behind_options(from, shut, number)).collect();
     craft::inject(&bed, "client", &shut);
     bed.wait("they are counted", || (bed.rule("(default)").packets >= 10).then_some(()));
     assert_eq!(bed.rule("(default)").packets, 10);
@@ -114,7 +117,8 @@ fn invalid_segments_within_a_connection_are_dropped_and_do_not_disturb_it() {
     for (family, to) in OUTSIDE.into_iter().enumerate() {
         let (from, to) = (socket(CLIENT[family], 6000), SocketAddr::new(to, 7000));
         let _server = bed.serve("server", &format!("tcp-serve --listen {to}"));
-        let options = format!("tcp-connect --to {to} --from {from} --bytes 0 --rate 20000 --chunk 100");
+        let options =
+            format!("tcp-connect --to {to} --from {from} --bytes 0 --rate 20000 --chunk 100");
         let client = bed.start("client", &options);
         bed.wait("the connection is up", || {
             let up = |s: &Session| s.state.as_deref() == Some("established") && s.dst == to.ip();

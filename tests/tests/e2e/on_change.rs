@@ -79,7 +79,8 @@ fn kept_sessions_go_on_under_the_rule_that_accepted_them_and_new_ones_do_not() {
 
 #[test]
 fn kept_sessions_survive_a_restart() {
-    let Some(bed) = Bed::up("keep: restart", &policy(&[rule("web", 7000, "accept", "keep")])) else {
+    let Some(bed) = Bed::up("keep: restart", &policy(&[rule("web", 7000, "accept", "keep")]))
+    else {
         return;
     };
     let connection = Connection::open(&bed, 0, 7000);
@@ -109,7 +110,8 @@ fn terminated_sessions_are_gone_though_the_new_policy_would_accept_them() {
             policy(&[rule(first, "one"), rule(second, "two")])
         };
         let Some(bed) = Bed::up(&format!("terminate: {on_change}"), &two(10, 20)) else { return };
-        for (server, client) in OUTSIDE.into_iter().zip(["10.0.0.5:6000", "[2001:db8:10::5]:6000"]) {
+        for (server, client) in OUTSIDE.into_iter().zip(["10.0.0.5:6000", "[2001:db8:10::5]:6000"])
+        {
             bed.apply(&two(10, 20));
             let server = at(server, 9000);
             let pusher = bed.serve("server", &format!("udp-push --listen {server} --rate 200"));

@@ -27,10 +27,8 @@ fn rejected_tcp_is_refused_at_once_by_a_reset() {
         let options = format!("tcp-connect --to {to} --connections 10 --connect-timeout 10");
         let tcp: Tcp = bed.traffic("client", &options);
         assert_eq!(tcp.count(Outcome::Refused), 10, "{to}: {tcp:?}");
-        // A second try comes a second after the first, so none was needed.
-        let late = tcp.list.iter().find(|c| c.error.is_none());
-        assert!(late.is_none(), "{late:?}");
     }
+    // A second try would come a second after the first.
     assert_eq!(bed.rule("no").packets, 40, "one SYN for each connection");
     assert_eq!(bed.seen("forward").packets + bed.seen("input").packets, 40);
     assert_eq!(bed.sessions().len(), 0);
@@ -60,7 +58,8 @@ fn rejected_udp_and_ping_are_answered_by_port_unreachable_each_time() {
 
 #[test]
 fn a_running_connection_that_comes_to_be_rejected_is_reset() {
-    let open = ["seq: 10, name: rule, from: lan, to: wan, service: { tcp: [7000] }, action: accept"];
+    let open =
+        ["seq: 10, name: rule, from: lan, to: wan, service: { tcp: [7000] }, action: accept"];
     let Some(bed) = Bed::up("reject: running", &policy(&open)) else { return };
     for to in OUTSIDE {
         bed.apply(&policy(&open));

@@ -189,7 +189,7 @@ fn shuffle(rules: &mut [LaneRule], random: &mut Random) {
         seq += 1 + u32::try_from(random.below(20)).unwrap();
         rule.seq = seq;
         if rule.lanes == (3, 3) {
-            rule.action = ["accept", "drop"][random.below(2)];
+            rule.action = ["accept", "drop", "reject"][random.below(3)];
         }
     }
 }

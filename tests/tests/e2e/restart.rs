@@ -123,7 +123,7 @@ fn a_policy_that_was_edited_while_the_daemon_was_dead_is_a_reload() {
 /// Reloads one policy after the other until the daemon is killed, at a moment within a reload that
 /// differs from turn to turn.
 fn kill_while_reloading(bed: &Bed, turn: u64, policies: &[String]) {
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         // Ends with the daemon.
         scope.spawn(|| policies.iter().cycle().find(|policy| bed.try_apply(policy).is_err()));
         let seen = bed.status().generation;
@@ -290,9 +290,7 @@ fn a_second_daemon_is_refused_and_does_not_disturb_the_first() {
     let _echo = bed.serve("server", &format!("udp-echo --listen {other}"));
     assert!(passes(&bed, &other));
     let sent: UdpSend = sender.stop_and_report().unwrap();
-    bed.wait("all is counted", || {
-        (bed.rule("lane-7001").packets >= sent.sent + 6).then_some(())
-    });
+    bed.wait("all is counted", || (bed.rule("lane-7001").packets >= sent.sent + 6).then_some(()));
     let got: Reception = server.stop_and_report().unwrap();
     assert_eq!(got.lost, 0, "{got:?}");
 }

@@ -191,7 +191,14 @@ fn a_rule_from_self_decides_what_comes_back_to_the_gateway() {
             let options =
                 format!("udp-send --to {to} --count 50 --rate 1000 --replies --linger 0.3");
             let sent: UdpSend = bed.traffic("gw-a", &options);
-            assert_eq!(sent.replies.as_ref().unwrap().received, back, "{to} {sent:?} {:?} {:?} {:?}", bed.status(), bed.packets(), bed.shell("gw-a", "cat /proc/net/snmp6 /proc/net/snmp; nft list ruleset"));
+            assert_eq!(
+                sent.replies.as_ref().unwrap().received,
+                back,
+                "{to} {sent:?} {:?} {:?} {:?}",
+                bed.status(),
+                bed.packets(),
+                bed.shell("gw-a", "cat /proc/net/snmp6 /proc/net/snmp; nft list ruleset")
+            );
         }
     }
     let packets = bed.packets();

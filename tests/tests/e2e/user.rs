@@ -43,8 +43,10 @@ fn in_a_user_namespace_traffic_reloads_and_restarts_are_as_exact_as_for_root() {
         assert_eq!(tcp.count(Outcome::Completed), 1, "{tcp:?}");
         let denied = bed.rule("(default)").packets;
         let shut = at(to, 7999);
-        let sent: UdpSend = bed
-            .traffic("client", &format!("udp-send --to {shut} --count 50 --rate 1000 --replies --linger 0.1"));
+        let sent: UdpSend = bed.traffic(
+            "client",
+            &format!("udp-send --to {shut} --count 50 --rate 1000 --replies --linger 0.1"),
+        );
         assert_eq!(sent.replies.unwrap().received, 0);
         assert_eq!(bed.rule("(default)").packets - denied, 50);
     }

@@ -92,7 +92,7 @@ impl Router {
         if lower {
             backup.inferior_since.get_or_insert(now);
             if self.preempt.allowed(now, self.priority, backup) {
-                // (465): discarded, the timer runs on. It runs on from now if it was held back.
+                // (465): discarded, the timer runs on; or is hastened, if it was held up until now.
                 self.open_preemption(now);
                 return;
             }

@@ -39,6 +39,7 @@ use backup::Backup;
 use initialize::Initialize;
 use preempt::Preempt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// An advert for this virtual router, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ pub struct Router {
     /// With everything that lowers it.
     priority: Priority,
     preempt: Preempt,
-    start_delay: std::time::Duration,
+    start_delay: Duration,
     phase: Phase,
     since: Timestamp,
     why: Why,
@@ -249,14 +250,17 @@ impl Router {
         }
     }
 
-    /// Takes in what the sync channel knows.
+    /// Takes in what the sync channel knows. Only news count: that a peer which adverts have shown
+    /// to be alive is still reported as gone must not make this router take over again and again.
     pub(crate) fn peer_report(
         &mut self,
         now: Timestamp,
         report: PeerReport,
         out: &mut Vec<Output>,
     ) {
-        self.peer = Some(report);
+        if self.peer.replace(report) == Some(report) {
+            return;
+        }
         self.suspect = report == PeerReport::Silent;
         match (&mut self.phase, report) {
             (Phase::Backup(backup), PeerReport::Gone) => {

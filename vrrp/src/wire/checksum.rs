@@ -81,21 +81,26 @@ impl Endpoints {
     }
 }
 
-/// The one's complement sum over the message and what else the kind asks for: all ones over a
-/// message whose checksum is right, the complement of the checksum over one whose field is zero.
-pub(super) fn sum(message: &[u8], endpoints: &Endpoints, kind: ChecksumKind) -> u16 {
-    let pseudo = match endpoints {
-        Endpoints::V4 { .. } if kind == ChecksumKind::Standard => 0,
-        _ => pseudo_header(endpoints, PROTOCOL, message.len()),
-    };
-    fold(pseudo + words(message))
+/// The checksum of a message whose checksum field is zero.
+pub(super) fn of(message: &[u8], endpoints: &Endpoints, kind: ChecksumKind) -> u16 {
+    !fold(words(message) + beside(message.len(), endpoints, kind))
 }
 
 /// Which kind of checksum a message has, the standard's first; `None` if neither fits.
 pub(super) fn fits(message: &[u8], endpoints: &Endpoints) -> Option<ChecksumKind> {
+    let words = words(message);
+    // Over a message whose checksum is right the sum is all ones.
     [ChecksumKind::Standard, ChecksumKind::PseudoHeader]
         .into_iter()
-        .find(|kind| sum(message, endpoints, *kind) == u16::MAX)
+        .find(|kind| fold(words + beside(message.len(), endpoints, *kind)) == u16::MAX)
+}
+
+/// What a kind of checksum adds to the sum over the message.
+fn beside(length: usize, endpoints: &Endpoints, kind: ChecksumKind) -> u64 {
+    match endpoints {
+        Endpoints::V4 { .. } if kind == ChecksumKind::Standard => 0,
+        _ => pseudo_header(endpoints, PROTOCOL, length),
+    }
 }
 
 /// The checksum of an ICMPv6 message whose checksum field is zero.
@@ -121,8 +126,8 @@ fn pseudo_header(endpoints: &Endpoints, protocol: u8, length: usize) -> u64 {
 /// The unfolded sum of 16-bit words; an odd byte at the end counts as the upper half of one.
 fn words(bytes: &[u8]) -> u64 {
     let (pairs, rest) = bytes.as_chunks::<2>();
-    let rest = rest.iter().map(|byte| u64::from(*byte) << 8);
-    pairs.iter().map(|pair| u64::from(u16::from_be_bytes(*pair))).chain(rest).sum()
+    let rest: u64 = rest.iter().map(|byte| u64::from(*byte) << 8).sum();
+    pairs.iter().map(|pair| u64::from(u16::from_be_bytes(*pair))).sum::<u64>() + rest
 }
 
 /// The one's complement sum of what [`words`] added up.

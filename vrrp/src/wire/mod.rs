@@ -84,7 +84,7 @@ impl Advert<'_> {
                 IpAddr::V6(address) => buffer.extend_from_slice(&address.octets()),
             }
         }
-        let sum = !checksum::sum(buffer, endpoints, checksum);
+        let sum = checksum::of(buffer, endpoints, checksum);
         if let Some(field) = buffer.get_mut(head.len()..FIXED) {
             field.copy_from_slice(&sum.to_be_bytes());
         }
@@ -217,7 +217,7 @@ pub struct AddressList<'a> {
 
 impl<'a> AddressList<'a> {
     /// The addresses in the sender's order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = IpAddr> + use<'a> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = IpAddr> + Clone + use<'a> {
         let family = self.family;
         self.bytes.chunks_exact(family.address_size()).map(move |bytes| {
             let short = || <[u8; 4]>::try_from(bytes).map(Ipv4Addr::from);

@@ -84,8 +84,11 @@ pub(crate) struct PingEnds {
     pub(crate) sent: u64,
     /// Replies that came, each counted once.
     pub(crate) received: u64,
-    /// Replies missing among those up to the last that came.
+    /// Replies missing from the first change of policy up to the last that came.
     pub(crate) lost: u64,
+    /// Replies missing before: the kernel drops what comes of a new ping session while its first
+    /// packet is being decided (connection tracking can't have two first packets of ICMP).
+    pub(crate) lost_at_start: u64,
     /// Replies that came again.
     pub(crate) duplicated: u64,
 }
@@ -122,15 +125,16 @@ impl Traffic {
     }
 
     /// Ends both flows. The client ends first: its last word tells the server to stop, if the
-    /// gateway lets it pass.
-    pub(crate) fn stop(mut self) -> Result<(StreamEnds, PingEnds), Error> {
+    /// gateway lets it pass. `started` is how many pings had been sent before the first change of
+    /// policy.
+    pub(crate) fn stop(mut self, started: u64) -> Result<(StreamEnds, PingEnds), Error> {
         self.check()?;
         let [Some(server), Some(client), Some(mut ping)] = self.tools else {
             return Err(Error::Traffic(String::new()));
         };
         let received: Reception = client.stop_and_report()?;
         ping.signal(Signal::INT)?;
-        let pings = parse_ping(&ping.finish()?.stdout)?;
+        let pings = parse_ping(&ping.finish()?.stdout, started)?;
         let pushed: UdpPush = server.stop_and_report()?;
         let stream = StreamEnds {
             sent: pushed.streams.iter().map(|stream| stream.sent).sum(),
@@ -143,7 +147,7 @@ impl Traffic {
 }
 
 /// Reads what ping from iputils prints with `-n` in the C locale.
-fn parse_ping(text: &str) -> Result<PingEnds, Error> {
+fn parse_ping(text: &str, started: u64) -> Result<PingEnds, Error> {
     let mut seen = std::collections::BTreeSet::new();
     let mut ends = PingEnds::default();
     for line in text.lines().filter(|line| line.contains(" bytes from ")) {
@@ -155,7 +159,14 @@ fn parse_ping(text: &str) -> Result<PingEnds, Error> {
     }
     ends.received = seen.len().try_into().unwrap_or(u64::MAX);
     // Ping counts from 1.
-    ends.lost = seen.last().copied().unwrap_or(0).saturating_sub(ends.received);
+    let last = seen.last().copied().unwrap_or(0);
+    let started = started.min(last);
+    let missing = |from, to: u64| {
+        let came = seen.range(from..=to).count().try_into().unwrap_or(u64::MAX);
+        (to + 1).saturating_sub(from).saturating_sub(came)
+    };
+    (ends.lost_at_start, ends.lost) =
+        (missing(1, started), missing(started + 1, last.max(started)));
     let sent = text.lines().find_map(|line| line.split_once(" packets transmitted"));
     ends.sent = sent.and_then(|(count, _)| count.trim().parse().ok()).ok_or_else(|| {
         Error::Output { command: "ping".to_owned(), reason: "it has no summary".to_owned() }
@@ -180,8 +191,12 @@ mod tests {
             line(2),
             line(4)
         );
-        let ends = parse_ping(&text).unwrap();
-        assert_eq!(ends, PingEnds { sent: 9, received: 3, lost: 1, duplicated: 0 });
-        assert!(parse_ping("ping: unknown host").is_err());
+        let ends = |started| parse_ping(&text, started).unwrap();
+        let expected = PingEnds { sent: 9, received: 3, lost: 1, lost_at_start: 0, duplicated: 0 };
+        assert_eq!(ends(0), expected);
+        assert_eq!(ends(2), expected);
+        assert_eq!(ends(3), PingEnds { lost: 0, lost_at_start: 1, ..expected });
+        assert_eq!(ends(9), PingEnds { lost: 0, lost_at_start: 1, ..expected });
+        assert!(parse_ping("ping: unknown host", 0).is_err());
     }
 }

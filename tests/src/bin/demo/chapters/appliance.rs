@@ -6,11 +6,11 @@
 
 use crate::chapter::{Chapter, Scene};
 use crate::error::{Error, io};
-use crate::flows::Traffic;
+use crate::flows::{Flow, Traffic};
 use crate::ledger::{self, Entry, Firewall};
 use crate::phases::{CHANGES, Phase, Rule, START};
 use crate::system::{self, NFT, PING};
-use crate::witness::{self, Reading};
+use crate::witness::{self, Direction, Reading};
 use crate::{chapters::settle, page};
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,6 +54,7 @@ fn run(scene: &mut Scene<'_>) -> Result<(), Error> {
     scene.step(START.name, START.change)?;
     let mut traffic = Traffic::start(&testbed)?;
     let now = settle(scene, &appliance.gateway, &mut traffic, &Reading::default())?;
+    let started = now.arrived(Flow::Ping, Direction::Original);
     let entries = appliance.account(&START, &now)?;
     show(scene, &START, &entries, &appliance);
     scene.check_none("start: packets on a wrong rule", ledger::wrong(&entries));
@@ -76,7 +77,7 @@ fn run(scene: &mut Scene<'_>) -> Result<(), Error> {
         "The sessions still carry the marks 30 and 50 that they got at the start. What these \
          numbers stand for has changed, and nothing has told the sessions.",
     );
-    let (stream, ping) = traffic.stop()?;
+    let (stream, ping) = traffic.stop(started)?;
     scene.figure("stream", stream);
     scene.figure("ping", ping);
     testbed.down()?;

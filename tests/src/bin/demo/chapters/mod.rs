@@ -23,7 +23,7 @@ const STREAM_PACKETS: u64 = 500;
 const PING_REQUESTS: u64 = 50;
 
 /// How long they may take, on however busy a machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Their names, for the command line.
 pub(crate) fn names() -> [&'static str; ALL.len()] {

@@ -79,6 +79,7 @@ fn run(scene: &mut Scene<'_>) -> Result<(), Error> {
     scene.step(START.name, START.change)?;
     let mut traffic = Traffic::start(&testbed)?;
     let now = settle(scene, &twinwall.gateway, &mut traffic, &Reading::default())?;
+    let started = now.arrived(Flow::Ping, Direction::Original);
     let hits = twinwall.hits()?;
     twinwall.learn_keys()?;
     let entries = twinwall.account(&START, &now, &BTreeMap::new(), &hits);
@@ -98,7 +99,7 @@ fn run(scene: &mut Scene<'_>) -> Result<(), Error> {
     }
 
     let before_end = witness::read(&twinwall.gateway)?;
-    let (stream, ping) = traffic.stop()?;
+    let (stream, ping) = traffic.stop(started)?;
     let end = witness::read(&twinwall.gateway)?;
     check_ends(scene, stream, ping, &end.since(&before_end));
     check_books(scene, &end, &twinwall.hits()?);
@@ -170,8 +171,8 @@ fn check_ends(scene: &mut Scene<'_>, stream: StreamEnds, ping: PingEnds, last: &
         "passed"
     };
     scene.check("dropped: the client's last word in the stream", "stopped", seen, stopped);
-    scene.check_none("lost before that, of the stream", stream.lost);
-    scene.check_none("lost before that, of the ping", ping.lost + ping.duplicated);
+    scene.check_none("lost until then, of the stream", stream.lost);
+    scene.check_none("lost until then, of the ping", ping.lost + ping.duplicated);
     scene.figure("stream", stream);
     scene.figure("ping", ping);
 }

@@ -3,23 +3,25 @@
 //!
 //! Goes in: lines. Comes out: lines. Not here: what they should be.
 
-use std::fmt::Display;
+mod config;
+mod words;
+
 use std::net::IpAddr;
-use std::num::NonZeroU8;
-use std::str::{FromStr, SplitWhitespace};
 use std::time::Duration;
 use twinwall_vrrp::action::{Action, Output, State};
-use twinwall_vrrp::addresses::VirtualAddresses;
-use twinwall_vrrp::config::{Election, RouterConfig, Transport};
-use twinwall_vrrp::group::{Group, GroupConfig, Leg};
-use twinwall_vrrp::node::Node;
+use twinwall_vrrp::group::Group;
+use twinwall_vrrp::node::{Node, Refused};
 use twinwall_vrrp::receive::{Datagram, Discard};
 use twinwall_vrrp::router::{PeerReport, Router};
+use twinwall_vrrp::tally::Kind;
 use twinwall_vrrp::time::Timestamp;
-use twinwall_vrrp::track::{Effect, Health, TrackConfig};
-use twinwall_vrrp::types::{Centiseconds, GroupId, InterfaceId, Priority, Vrid};
+use twinwall_vrrp::types::{GroupId, InterfaceId, Priority};
 use twinwall_vrrp::wire::{
     Advert, ChecksumKind, Endpoints, Ipv4Packet, gratuitous_arp, neighbour_advertisement,
+};
+use words::{
+    Words, centiseconds, duration, from_hex, health, hex, lines, next, parse, show_error,
+    show_time, virtual_addresses,
 };
 
 /// A node that is driven by text.
@@ -30,25 +32,12 @@ pub(crate) struct Script {
     bytes: bool,
 }
 
-/// The rest of a line.
-type Words<'a> = SplitWhitespace<'a>;
-
 impl Script {
     /// A node of this configuration.
     pub(crate) fn new(config: &str, bytes: bool) -> Result<Self, String> {
         let mut script = Self { node: Node::new(), now: Timestamp::ZERO, bytes };
-        let mut groups: Vec<GroupConfig> = Vec::new();
-        for line in lines(config) {
-            let mut words = line.split_whitespace();
-            match words.next() {
-                Some("group") => groups.push(group(&mut words)?),
-                Some("track") => last(&mut groups)?.election.tracks.push(track(&mut words)?),
-                Some("leg") => last(&mut groups)?.legs.push(leg(&mut words)?),
-                _ => return Err(format!("neither group, track nor leg: {line}")),
-            }
-        }
-        for group in groups {
-            script.node.add(group, script.now).map_err(|error| error.to_string())?;
+        for group in config::groups(config)? {
+            script.node.add(group, script.now).map_err(show_error)?;
         }
         Ok(script)
     }
@@ -288,164 +277,11 @@ impl Script {
     }
 }
 
-/// `group NAME priority N [no-preempt] [preempt-delay D] [start-delay D]`
-fn group(words: &mut Words<'_>) -> Result<GroupConfig, String> {
-    let name = next(words)?.to_owned();
-    let mut election = Election::default();
-    while let Some(word) = words.next() {
-        match word {
-            "priority" => election.priority = Priority::new(parse(next(words)?)?),
-            "no-preempt" => election.preempt = false,
-            "preempt-delay" => election.preempt_delay = duration(next(words)?)?,
-            "start-delay" => election.start_delay = duration(next(words)?)?,
-            other => return Err(format!("unknown word {other}")),
-        }
-    }
-    Ok(GroupConfig { name, election, legs: Vec::new() })
-}
-
-/// `track NAME fault`, `track NAME lower N`
-fn track(words: &mut Words<'_>) -> Result<TrackConfig, String> {
-    let name = next(words)?.to_owned();
-    let effect = match next(words)? {
-        "fault" => Effect::Fault,
-        "lower" => Effect::Lower(NonZeroU8::new(parse(next(words)?)?).ok_or("zero")?),
-        other => return Err(format!("unknown effect {other}")),
-    };
-    Ok(TrackConfig { name, effect })
-}
-
-/// `leg NAME interface N vrid N primary IP addresses IP,... [interval CS] [accept]
-/// [unicast IP,...] [checksum pseudo] [repeats D,...]`
-fn leg(words: &mut Words<'_>) -> Result<Leg, String> {
-    let name = next(words)?.to_owned();
-    let (mut interface, mut vrid, mut primary, mut addresses) = (None, None, None, None);
-    let mut options = Vec::new();
-    while let Some(word) = words.next() {
-        match word {
-            "accept" => options.push((word, "")),
-            "interface" => interface = Some(InterfaceId(parse(next(words)?)?)),
-            "vrid" => vrid = Vrid::new(parse(next(words)?)?),
-            "primary" => primary = Some(parse(next(words)?)?),
-            "addresses" => addresses = Some(virtual_addresses(next(words)?)?),
-            _ => options.push((word, next(words)?)),
-        }
-    }
-    let (Some(interface), Some(vrid), Some(primary), Some(addresses)) =
-        (interface, vrid, primary, addresses)
-    else {
-        return Err("a leg needs interface, vrid, primary and addresses".to_owned());
-    };
-    let mut config = RouterConfig::new(name, interface, vrid, addresses);
-    for (word, value) in options {
-        match word {
-            "interval" => config.interval = centiseconds(value)?,
-            "accept" => config.accept = true,
-            "unicast" => {
-                let peers = value.split(',').map(parse).collect::<Result<_, _>>()?;
-                config.transport = Transport::Unicast(peers);
-            }
-            "checksum" if value == "pseudo" => config.checksum = ChecksumKind::PseudoHeader,
-            "repeats" => {
-                config.repeats = value.split(',').map(duration).collect::<Result<_, _>>()?;
-            }
-            _ => return Err(format!("unknown: {word} {value}")),
-        }
-    }
-    Ok(Leg { config, primary })
-}
-
-/// Without comments and empty lines.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    let bare = |line: &'_ str| line.split_once('#').map_or(line.len(), |(line, _)| line.len());
-    text.lines().map(move |line| line.get(..bare(line)).unwrap_or(line).trim()).filter(not_empty)
-}
-
-fn not_empty(line: &&str) -> bool {
-    !line.is_empty()
-}
-
-fn last(groups: &mut [GroupConfig]) -> Result<&mut GroupConfig, String> {
-    groups.last_mut().ok_or("a group comes first".to_owned())
-}
-
-fn next<'a>(words: &mut Words<'a>) -> Result<&'a str, String> {
-    words.next().ok_or("a word is missing".to_owned())
-}
-
-fn parse<T: FromStr<Err: Display>>(word: &str) -> Result<T, String> {
-    word.parse().map_err(|error| format!("{word}: {error}"))
-}
-
-fn centiseconds(word: &str) -> Result<Centiseconds, String> {
-    Centiseconds::new(parse(word)?).ok_or("an interval is 1 to 4095 centiseconds".to_owned())
-}
-
-fn virtual_addresses(word: &str) -> Result<VirtualAddresses, String> {
-    let addresses = word.split(',').map(parse).collect::<Result<Vec<IpAddr>, _>>()?;
-    VirtualAddresses::new(addresses).map_err(|error| error.to_string())
-}
-
-fn health(word: &str) -> Result<Health, String> {
-    match word {
-        "good" => Ok(Health::Good),
-        "bad" => Ok(Health::Bad),
-        "unknown" => Ok(Health::Unknown),
-        other => Err(format!("unknown health {other}")),
-    }
-}
-
-/// Such as `3609.375ms`, `2s`, `100us`.
-fn duration(word: &str) -> Result<Duration, String> {
-    let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let unit: u64 = match word.get(digits.len()..).unwrap_or_default() {
-        "ns" => 1,
-        "us" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        other => return Err(format!("unknown unit {other}")),
-    };
-    let mut nanoseconds = parse::<u64>(whole)? * unit;
-    let mut place = unit;
-    for digit in fraction.chars() {
-        place /= 10;
-        nanoseconds += place * u64::from(digit.to_digit(10).ok_or("not a number")?);
-    }
-    Ok(Duration::from_nanos(nanoseconds))
-}
-
-fn show_time(time: Timestamp) -> String {
-    let nanoseconds = time.since_origin().as_nanos();
-    let (whole, rest) = (nanoseconds / 1_000_000, nanoseconds % 1_000_000);
-    let shown = format!("{whole}.{rest:06}");
-    format!("{}ms", shown.trim_end_matches('0').trim_end_matches('.'))
-}
-
-fn show_refused(refused: twinwall_vrrp::node::Refused) -> String {
-    let kind = twinwall_vrrp::tally::Kind::name(&refused.reason);
+fn show_refused(refused: Refused) -> String {
+    let kind = refused.reason.name();
     match refused.say {
         Some(0) => format!("discard {kind}: {}", refused.reason),
         Some(unsaid) => format!("discard {kind}: {} ({unsaid} more)", refused.reason),
         None => format!("discard {kind}, not said"),
     }
-}
-
-fn show_error(error: impl Display) -> String {
-    error.to_string()
-}
-
-/// Pairs of hexadecimal digits, four bytes to a word.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let words = bytes.chunks(4).map(|word| word.iter().map(|b| format!("{b:02x}")).collect());
-    words.collect::<Vec<String>>().join(" ")
-}
-
-fn from_hex(words: &mut Words<'_>) -> Result<Vec<u8>, String> {
-    let digits: String = words.collect();
-    let pairs = digits.as_bytes().chunks(2).map(|pair| {
-        let pair = std::str::from_utf8(pair).map_err(show_error)?;
-        u8::from_str_radix(pair, 16).map_err(show_error)
-    });
-    pairs.collect()
 }
