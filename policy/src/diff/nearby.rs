@@ -211,6 +211,57 @@ fn collect<T: Copy + Ord>(nodes: &[Node<T>], range: (T, T), places: &mut Vec<u32
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::AddressSet;
+    use crate::matching::Service;
+    use crate::zone::ZoneSet;
+
+    /// Small networks, ranges far apart, sets of many addresses, and any.
+    fn set(next: &mut impl FnMut() -> u32) -> AddressSet {
+        let count = [1, 1, 1, 2, 12][next() as usize % 5];
+        let base = |n: u32| (n % 200) << 24 | (n % 7) << 8;
+        let v4: Vec<_> = (0..count).map(|_| base(next())).collect();
+        let v6: Vec<_> = (0..next() % 3).map(|_| u128::from(base(next())) << 96).collect();
+        match next() % 6 {
+            0 => AddressSet::any(),
+            1 => AddressSet::from_ranges([], v6.into_iter().map(|low| (low, low | 0xffff))),
+            _ => AddressSet::from_ranges(
+                v4.into_iter().map(|low| (low, low | 0xff)),
+                v6.into_iter().map(|low| (low, low | 0xffff)),
+            ),
+        }
+    }
+
+    #[test]
+    fn every_rule_that_shares_a_packet_is_found_in_order() {
+        let mut state = 5u32;
+        let mut next = move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state >> 12
+        };
+        let rules: Vec<Match> = (0..600)
+            .map(|_| Match {
+                from: ZoneSet::ALL,
+                to: ZoneSet::ALL,
+                src: set(&mut next),
+                dst: set(&mut next),
+                services: vec![Service::ANY],
+            })
+            .collect();
+        let nearby = Nearby::new((0..).zip(&rules));
+        let (mut met, mut found) = (0, 0);
+        for asked in &rules {
+            let near = nearby.of(asked);
+            assert!(near.is_sorted() && near.len() <= nearby.count(asked));
+            for (place, rule) in (0..).zip(&rules) {
+                if rule.intersects(asked) {
+                    met += 1;
+                    assert!(near.contains(&place), "{asked:?} {rule:?}");
+                }
+            }
+            found += near.len();
+        }
+        assert!(met > 600 && found < 600 * 600 / 2, "{met} {found}");
+    }
 
     #[test]
     fn tree_finds_exactly_the_ranges_that_meet() {

@@ -35,6 +35,18 @@ fn terminate_ends_sessions_that_another_rule_would_accept() {
 }
 
 #[test]
+fn terminate_spares_sessions_that_stay_with_their_rule() {
+    let terminates = Rule { on_change: OnChange::Terminate, ..web() };
+    let mut above = Rule { name: "above".into(), ..web() };
+    above.matches.src = nets(&["10.0.0.0/24"]);
+    let (old, plan) = reload([policy([terminates.clone()]), policy([above, terminates])]);
+    let web = key(&old, "web");
+    let fate = |src| fate(&old, &plan, web, &lan_to_wan(src, "192.0.2.1", 443));
+    assert_eq!(fate("10.0.0.1"), Fate::Delete);
+    assert_eq!(fate("10.0.1.1"), Fate::Remark(key(&plan.next, "web")));
+}
+
+#[test]
 fn kept_key_lives_until_it_is_forgotten() {
     let keeps = Rule { on_change: OnChange::Keep, ..web() };
     let (old, plan) = reload([policy([keeps, all()]), policy([all()])]);

@@ -173,11 +173,20 @@ impl Bed {
         process
     }
 
-    /// Sends echo requests 10 ms apart.
+    /// Sends echo requests 10 ms apart, and waits for an answer to each: a reply or an error.
     pub(crate) fn ping(&self, node: &str, to: IpAddr, count: u32) -> Pinged {
+        self.ping_within("10", node, to, count)
+    }
+
+    /// Sends echo requests 10 ms apart that nobody is to answer.
+    pub(crate) fn ping_in_vain(&self, node: &str, to: IpAddr, count: u32) -> Pinged {
+        self.ping_within("0.5", node, to, count)
+    }
+
+    fn ping_within(&self, seconds: &str, node: &str, to: IpAddr, count: u32) -> Pinged {
         let command = self.node(node).command("ping").unwrap();
-        let count = count.to_string();
-        let arguments = ["-n", "-i", "0.01", "-W", "0.5", "-c", &count, &to.to_string()];
+        let (to, count) = (to.to_string(), count.to_string());
+        let arguments = ["-n", "-i", "0.01", "-W", seconds, "-c", &count, &to];
         Pinged(command.args(arguments).output().unwrap())
     }
 

@@ -5,6 +5,8 @@
 
 use crate::error::Error;
 use serde::Serialize;
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use twinwall_testbed::topology::OUTSIDE_V4;
 use twinwall_testbed::traffic::report::{Reception, UdpPush};
 use twinwall_testbed::{Process, Signal, Testbed};
@@ -148,12 +150,13 @@ impl Traffic {
 
 /// Reads what ping from iputils prints with `-n` in the C locale.
 fn parse_ping(text: &str, started: u64) -> Result<PingEnds, Error> {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let mut ends = PingEnds::default();
     for line in text.lines().filter(|line| line.contains(" bytes from ")) {
         let number = line
             .split_once("icmp_seq=")
-            .and_then(|(_, rest)| rest.split_whitespace().next()?.parse::<u64>().ok());
+            .and_then(|(_, rest)| rest.split_whitespace().next()?.parse::<u16>().ok())
+            .map(u64::from);
         let new = number.is_some_and(|number| seen.insert(number));
         ends.duplicated += u64::from(!new);
     }
@@ -161,12 +164,12 @@ fn parse_ping(text: &str, started: u64) -> Result<PingEnds, Error> {
     // Ping counts from 1.
     let last = seen.last().copied().unwrap_or(0);
     let started = started.min(last);
-    let missing = |from, to: u64| {
-        let came = seen.range(from..=to).count().try_into().unwrap_or(u64::MAX);
-        (to + 1).saturating_sub(from).saturating_sub(came)
+    let missing = |numbers: RangeInclusive<u64>| {
+        let missing = numbers.filter(|number| !seen.contains(number)).count();
+        missing.try_into().unwrap_or(u64::MAX)
     };
-    (ends.lost_at_start, ends.lost) =
-        (missing(1, started), missing(started + 1, last.max(started)));
+    ends.lost_at_start = missing(1..=started);
+    ends.lost = missing(started + 1..=last);
     let sent = text.lines().find_map(|line| line.split_once(" packets transmitted"));
     ends.sent = sent.and_then(|(count, _)| count.trim().parse().ok()).ok_or_else(|| {
         Error::Output { command: "ping".to_owned(), reason: "it has no summary".to_owned() }
