@@ -98,6 +98,7 @@ fn a_switch_removes_keys_and_returns_a_count_for_each() {
     let successors: Vec<(u32, u32)> = remove.iter().map(|key| (*key, key + 1)).collect();
     let switch = Switch {
         remove: &remove,
+        hold: &[],
         successors: &successors,
         nat: Some(&[]),
         open_on_failure: Some(true),
@@ -113,6 +114,19 @@ fn a_switch_removes_keys_and_returns_a_count_for_each() {
     assert_eq!(moved, remove.len() as u64);
     dataplane.clear_rekey().unwrap();
     dataplane.moved(|key, _| panic!("key {key} still has a successor")).unwrap();
+}
+
+#[test]
+fn a_held_key_drops_until_it_is_removed() {
+    if !common::inside("a_held_key_drops_until_it_is_removed") {
+        return;
+    }
+    let mut dataplane = Dataplane::open(Marks::default()).unwrap();
+    dataplane.build(&settings(), &[(1, Decision::Accept), (2, Decision::Accept)]).unwrap();
+    dataplane.switch(&Switch { remove: &[1, 2], hold: &[1], ..Switch::default() }).unwrap();
+    assert_eq!(present(&mut dataplane), [(1, Some(Decision::Drop))]);
+    dataplane.switch(&Switch { remove: &[1], ..Switch::default() }).unwrap();
+    assert_eq!(present(&mut dataplane), []);
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn demo_holds_and_reports_what_it_saw() {
         assert!(wrong(appliance) > 100, "{phase}: {}", wrong(appliance));
         assert_eq!(wrong(twinwall), 0, "{phase}");
     }
-    assert_eq!(twinwall["figures"]["reloads"].as_array().unwrap().len(), 9);
+    assert!(twinwall["figures"]["reloads"].as_array().unwrap().len() >= 9);
     // The third chapter shows what `twinwall` prints, which is as wide as it is.
     let (before, rest) = text.split_once("\n3. ").unwrap();
     let (_, after) = rest.split_once("\nExpected and seen\n").unwrap();
@@ -184,18 +184,62 @@ fn demo_leaves_nothing_behind_when_it_is_killed() {
     eventually(SOON, || demo.left().is_empty().then_some(())).unwrap();
 }
 
+/// A folder with some of the built programs, and a script in place of `twinwall` if there is one.
+fn programs(built: &[&str], twinwall: Option<&str>) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for program in built {
+        let original = host::binary(&host::binaries().unwrap(), program).unwrap();
+        symlink(original, folder.path().join(program)).unwrap();
+    }
+    if let Some(script) = twinwall {
+        let path = folder.path().join("twinwall");
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn demo_fails_when_sessions_do_not_follow_the_policy() {
+    let Some(demo) = Demo::new("demo") else { return };
+    // Whatever is to be applied, the first policy stays.
+    let real = host::binary(&host::binaries().unwrap(), "twinwall").unwrap();
+    let script = format!(
+        "#!/bin/sh\nfor a; do shift\ncase $a in *.yaml) a=$(dirname \"$a\")/policy.yaml;; esac\n\
+         set -- \"$@\" \"$a\"; done\nexec {} \"$@\"\n",
+        real.display()
+    );
+    let programs = programs(&["testbed", "traffic", "twinwalld"], Some(&script));
+    let output = finish(demo.start(&["--chapter", "twinwall"], Some(programs.path())), WHOLE);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(demo.left(), Vec::<String>::new());
+    let report = demo.report();
+    assert_eq!(report["held"], false);
+    assert_eq!(report["chapters"][0]["error"], Value::Null);
+    let failed: Vec<&str> = checks(&report)
+        .into_iter()
+        .filter(|check| check["held"] == false)
+        .map(|check| check["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        failed,
+        [
+            "renumbered: numbers of stream and client-all",
+            "swapped: packets on a wrong rule",
+            "dropped: packets on a wrong rule",
+            "dropped: packets passed to the client",
+            "dropped: packets passed to the server",
+            "dropped: the client's last word in the stream",
+        ]
+    );
+}
+
 #[test]
 fn demo_fails_when_a_step_cannot_be_done() {
     let Some(demo) = Demo::new("demo") else { return };
-    let built = host::binaries().unwrap();
-    let binaries = tempfile::tempdir().unwrap();
-    for program in ["testbed", "traffic", "twinwalld"] {
-        symlink(host::binary(&built, program).unwrap(), binaries.path().join(program)).unwrap();
-    }
-    let client = binaries.path().join("twinwall");
-    fs::write(&client, "#!/bin/sh\necho the control socket is on fire >&2\nexit 1\n").unwrap();
-    fs::set_permissions(&client, fs::Permissions::from_mode(0o755)).unwrap();
-    let output = finish(demo.start(&["--chapter", "operator"], Some(binaries.path())), WHOLE);
+    let script = "#!/bin/sh\necho the control socket is on fire >&2\nexit 1\n";
+    let programs = programs(&["testbed", "traffic", "twinwalld"], Some(script));
+    let output = finish(demo.start(&["--chapter", "operator"], Some(programs.path())), WHOLE);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(demo.left(), Vec::<String>::new());
     let report = demo.report();
@@ -207,12 +251,8 @@ fn demo_fails_when_a_step_cannot_be_done() {
 #[test]
 fn demo_names_what_is_missing() {
     let Some(demo) = Demo::new("demo") else { return };
-    let built = host::binaries().unwrap();
-    let binaries = tempfile::tempdir().unwrap();
-    for program in ["testbed", "traffic"] {
-        symlink(host::binary(&built, program).unwrap(), binaries.path().join(program)).unwrap();
-    }
-    let output = finish(demo.start(&["--chapter", "twinwall"], Some(binaries.path())), WHOLE);
+    let programs = programs(&["testbed", "traffic"], None);
+    let output = finish(demo.start(&["--chapter", "twinwall"], Some(programs.path())), WHOLE);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(demo.left(), Vec::<String>::new());
     let text = String::from_utf8(output.stdout).unwrap();

@@ -150,7 +150,7 @@ pub enum Why {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandOver {
     /// The sync channel is to say when the peer has everything
-    /// ([`crate::group::Group::peer_ready`]).
+    /// ([`crate::node::Node::peer_ready`]).
     #[error("waits until the peer has everything")]
     Asked,
     /// The peer wasn't ready in time; this router stays active.

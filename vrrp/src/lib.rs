@@ -16,6 +16,17 @@
 //! of the peer. Comes out: adverts to send, addresses to add or remove, announcements, events.
 //! Not here: sockets, clocks, addresses in the kernel, configuration files; those are the daemon's.
 //!
+//! Where it goes beyond the RFC or deviates from it, each with its reason at the place:
+//!
+//! - sync groups, tracking, start and preemption delay, handover in good order, and the sync
+//!   channel's reports;
+//! - a router that sent no advert for four intervals steps down before it does anything else;
+//! - adverts that answer others are at least a millisecond apart;
+//! - priority 0 never puts Active_Down_Timer off;
+//! - addresses are added before the first advert, so that a peer that is relieved keeps them until
+//!   they are here;
+//! - IPv4 checksums with a pseudo-header, and unicast peers.
+//!
 //! ```
 //! use std::time::Duration;
 //! use twinwall_vrrp::action::{Action, State};

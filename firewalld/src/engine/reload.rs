@@ -17,12 +17,14 @@ use twinwall_policy::SourceText;
 use twinwall_policy::diag::render::{self, Style};
 use twinwall_policy::diff::{self, Installed, Plan, Removed};
 use twinwall_policy::keys::{SessionKey, State as Keys};
-use twinwall_policy::ruleset::{Action, QueueFailure, RuleSet};
+use twinwall_policy::ruleset::{Action, OnChange, QueueFailure, RuleSet};
 
 /// A plan that can be carried out.
 struct Ready {
     added: Vec<(SessionKey, Action)>,
     removed: Vec<Removed>,
+    /// Removed keys whose sessions are to be ended even where the new policy would accept them.
+    terminated: Vec<u32>,
     unchanged: usize,
     nat_changed: bool,
     settings: Settings,
@@ -101,9 +103,10 @@ impl Engine {
         let plan = diff::plan(Some(old), rules, &mut self.allocator)
             .map_err(|error| refused(error.to_string()))?;
         let Plan { next, added, removed, unchanged, nat_changed, .. } = plan;
+        let terminated = terminated(old, next.rules(), &removed);
         let generation = self.published.load().generation + 1;
         let policy = Arc::new(Policy::new(generation, Arc::new(next), Some(Arc::clone(old))));
-        Ok(Ready { added, removed, unchanged, nat_changed, settings, policy, warnings })
+        Ok(Ready { added, removed, terminated, unchanged, nat_changed, settings, policy, warnings })
     }
 
     /// Steps 2 to 5: when this returns without an error, the new policy holds.
@@ -144,8 +147,13 @@ impl Engine {
         let counted = if removed.is_empty() && nat.is_none() && open.is_none() {
             Vec::new()
         } else {
-            let switch =
-                Switch { remove: &removed, successors: &successors, nat, open_on_failure: open };
+            let switch = Switch {
+                remove: &removed,
+                hold: &ready.terminated,
+                successors: &successors,
+                nat,
+                open_on_failure: open,
+            };
             match self.dataplane.switch(&switch) {
                 Ok(counted) => counted,
                 Err(error) => return Err(undo(self, error.to_string())),
@@ -201,6 +209,7 @@ impl Engine {
                 }
                 Err(error) => tracing::warn!(%error, "the counts of moved sessions are too low"),
             }
+            self.release(&ready.terminated);
             if let Err(error) = self.dataplane.clear_rekey() {
                 tracing::warn!(%error, "the old policy's successors stay until the next reload");
             }
@@ -210,6 +219,17 @@ impl Engine {
         counts.remarked += moved.remarked;
         counts.ended += moved.ended;
         counts
+    }
+
+    /// Removes keys that were held so that no packet could take its session to a new key before the
+    /// sweep had ended it. What they have dropped meanwhile is on no rule's account.
+    fn release(&mut self, held: &[u32]) {
+        if held.is_empty() {
+            return;
+        }
+        if let Err(error) = self.dataplane.switch(&Switch { remove: held, ..Switch::default() }) {
+            tracing::error!(%error, "keys of terminated sessions stay in the map");
+        }
     }
 
     /// Sessions that packets have moved, by asking a worker.
@@ -311,6 +331,19 @@ fn keep(directory: &Directory, running: &Running) {
     if let Err(error) = directory.keep_running(running) {
         tracing::error!(%error, "the running policy is not stored; a restart will reclassify its sessions");
     }
+}
+
+/// The removed keys of rules that say `terminate`; the new rule of a name counts, else the old one.
+fn terminated(old: &Installed, new: &RuleSet, removed: &[Removed]) -> Vec<u32> {
+    let settings: HashMap<&str, OnChange> =
+        new.rules.iter().map(|rule| (rule.name.as_ref(), rule.on_change)).collect();
+    let ends = |gone: &&Removed| {
+        old.table().info(gone.key).is_some_and(|info| {
+            let setting = settings.get(info.rule.as_ref()).copied().unwrap_or(info.on_change);
+            setting == OnChange::Terminate && info.action.passes()
+        })
+    };
+    removed.iter().filter(ends).map(|gone| gone.key.mark()).collect()
 }
 
 /// Parses and compiles policy files; on an error the message for the operator.

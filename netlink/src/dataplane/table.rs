@@ -17,6 +17,7 @@ use crate::socket::{Error as SocketError, Socket};
 use crate::sys;
 use crate::wire::Writer;
 use nftnl::{Chain, MsgType, ProtoFamily, Table};
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
 
 /// Bytes asked for as send buffer: 100,000 elements need about 8 MB.
@@ -72,6 +73,9 @@ pub struct Settings {
 pub struct Switch<'a> {
     /// Keys to delete.
     pub remove: &'a [u32],
+    /// Those of them whose sessions must not be asked about again: their packets are dropped until
+    /// the key is removed by another switch.
+    pub hold: &'a [u32],
     /// For some of them the only key that their sessions can go to.
     pub successors: &'a [(u32, u32)],
     /// NAT rules, if they changed.
@@ -230,8 +234,8 @@ impl Dataplane {
             listener.set_buffers(0, RECEIVE_BUFFER).map_err(reading("listen to notifications"))?;
         listener.join(NOTIFICATIONS).map_err(reading("listen to notifications"))?;
         let at_once = (receive / NOTIFICATION).min(self.elements_at_once() / 2).max(1);
-        let successor: std::collections::HashMap<u32, u32> =
-            switch.successors.iter().copied().collect();
+        let successor: HashMap<u32, u32> = switch.successors.iter().copied().collect();
+        let hold: HashSet<u32> = switch.hold.iter().copied().collect();
         let mut counted = Vec::with_capacity(switch.remove.len());
         let mut first = true;
         let mut parts = switch.remove.chunks(at_once);
@@ -257,6 +261,12 @@ impl Dataplane {
             write_parts(&mut tx, layout::text(DECIDE), Change::Delete, part, |w, key| {
                 sets::write_key(w, *key);
             });
+            let held: Vec<_> = part
+                .iter()
+                .filter(|key| hold.contains(key))
+                .map(|key| (*key, Decision::Drop))
+                .collect();
+            self.write_keys(&mut tx, &held);
             if std::mem::take(&mut first) {
                 let table = table();
                 if let Some(rules) = switch.nat {

@@ -2,6 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use twinwall_vrrp::addresses::{MAX_V4, MAX_V6, VirtualAddresses, solicited_node};
 use twinwall_vrrp::types::{Centiseconds, Family, MacAddress, Priority, Vrid};
@@ -86,7 +87,19 @@ fn plain_checksum(bytes: impl Iterator<Item = u8>) -> u16 {
     !(sum as u16)
 }
 
+/// The same cases in each run.
+fn cases() -> ProptestConfig {
+    ProptestConfig {
+        cases: 1_000,
+        rng_seed: RngSeed::Fixed(9568),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
+    #![proptest_config(cases())]
+
     #[test]
     fn what_is_written_is_read_again(parts in parts()) {
         let bytes = parts.write();
@@ -217,6 +230,15 @@ proptest! {
         let theirs: Vec<_> = theirs.into_iter().map(address).collect();
         prop_assert_eq!(list.same_as(theirs.into_iter()), same);
     }
+}
+
+#[test]
+fn an_address_that_comes_twice_is_no_substitute_for_another() {
+    let address = |last: u8| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+    let list = VirtualAddresses::new([address(1), address(2)]).unwrap();
+    assert!(list.same_as([address(2), address(1)].into_iter()));
+    assert!(!list.same_as([address(1), address(1)].into_iter()));
+    assert!(!list.same_as([address(1)].into_iter()));
 }
 
 #[test]

@@ -124,6 +124,25 @@ fn what_was_heard_long_ago_neither_counts_as_missed_nor_as_overdue() {
     assert_eq!(legs[0].adverts.missed, 0);
 }
 
+#[test]
+fn a_hold_reaches_a_leg_that_only_waits_for_the_others() {
+    let mut script = script(EDGE);
+    script.run("start").unwrap();
+    for _ in 0..4 {
+        // The LAN hears a lower router and is ready to preempt it, the WAN hears a higher one.
+        script.run("pass 100ms\nadvert wan from 203.0.113.30 priority 200").unwrap();
+        script.run("advert lan from 192.0.2.30 priority 50").unwrap();
+    }
+    assert_eq!(script.node.status(script.now).groups[0].waiting.len(), 1);
+    script.run("hold 10s").unwrap();
+    assert!(script.node.status(script.now).groups[0].waiting.is_empty());
+    for _ in 0..10 {
+        // The WAN falls silent. The lower router on the LAN is alive, so it stays.
+        script.run("pass 100ms\nadvert lan from 192.0.2.30 priority 50").unwrap();
+    }
+    assert_eq!(states(&script), [State::Backup; 2]);
+}
+
 /// Two nodes of equal priority that are both active, each with the higher address on one link;
 /// then the links are joined. Whatever the delay, the draw is settled once.
 #[test]

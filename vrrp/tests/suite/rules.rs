@@ -271,3 +271,19 @@ fn a_node_that_handed_over_preempts_again_after_it_was_active() {
     }
     assert_eq!(state(&script), State::Active);
 }
+
+#[test]
+fn the_delay_begins_anew_when_a_lower_one_comes_back() {
+    let mut script = script(&ONE.replace("priority 100", "priority 100 preempt-delay 5s"));
+    script.run("start\npass 1s\nadvert lan from 192.0.2.30 priority 50").unwrap();
+    script.run("pass 500ms\nadvert lan from 192.0.2.30 priority 0").unwrap();
+    for _ in 0..5 {
+        script.run("pass 500ms\nadvert lan from 192.0.2.30 priority 50").unwrap();
+        script.run("pass 500ms\nadvert lan from 192.0.2.30 priority 50").unwrap();
+    }
+    // 6.5 s: 5 s after the first advert of the second time are over at 7 s, the skew at 7.61 s.
+    script.run("pass 1100ms").unwrap();
+    assert_eq!(state(&script), State::Backup);
+    script.run("pass 20ms").unwrap();
+    assert_eq!(state(&script), State::Active);
+}

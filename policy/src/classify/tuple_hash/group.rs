@@ -11,8 +11,9 @@ use ahash::RandomState;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
-/// The most hash tables for one address family. Random rules need about 40; without a bound
-/// somebody could write rules that each need one of their own.
+/// The most hash tables for one address family. Rules of a site need 10 to 25, 100,000 rules with
+/// prefixes of every length about 180; without a bound somebody could write rules that each need
+/// one of their own.
 pub(super) const GROUP_LIMIT: usize = 256;
 
 /// Candidates in a bucket before other groups are tried: comparing that many rules costs about as

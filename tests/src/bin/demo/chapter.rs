@@ -7,10 +7,11 @@ use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::page;
 use crate::report::{self, Check, Report, Step};
+use crate::system;
 use serde::Serialize;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
-use twinwall_testbed::{Builder, Testbed};
+use twinwall_testbed::Testbed;
 
 /// A part of the demo.
 #[derive(Debug)]
@@ -92,9 +93,15 @@ impl<'a> Scene<'a> {
         self.record.figures.insert(name.into(), value);
     }
 
-    /// Says what testbed to build, with the caller's wishes.
-    pub(crate) fn testbed(&self) -> Builder {
-        Testbed::builder().user_namespace(self.settings.user_namespace)
+    /// Builds a testbed with one gateway and no daemon.
+    pub(crate) fn testbed(&self) -> Result<Testbed, Error> {
+        let builder = Testbed::builder().user_namespace(self.settings.user_namespace);
+        builder.build().map_err(|error| match error {
+            twinwall_testbed::Error::Unavailable(what) => {
+                Error::Missing(what + &system::why_no_namespaces(self.settings))
+            }
+            other => other.into(),
+        })
     }
 
     /// Calls `look` until it returns a value; see [`Interrupt::wait`].

@@ -121,3 +121,86 @@ pub(crate) fn table(entries: &[Entry]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phases::{CHANGES, START};
+    use serde_json::{Value, json};
+
+    /// A firewall whose marks are rule numbers, as the appliance's.
+    struct ByNumber(BTreeMap<String, u64>);
+
+    impl ByNumber {
+        fn new<const N: usize>(counted: [(&str, u64); N]) -> Self {
+            Self(counted.map(|(name, packets)| (name.to_owned(), packets)).into())
+        }
+    }
+
+    impl Firewall for ByNumber {
+        fn rule_of(&self, mark: u32, phase: &Phase) -> Option<Rule> {
+            phase.numbered(mark)
+        }
+
+        fn counted(&self) -> &BTreeMap<String, u64> {
+            &self.0
+        }
+    }
+
+    /// Ten packets of the stream and five pings came; these passed, by protocol and mark.
+    fn window(passed: &[(&str, u32, u64)]) -> Reading {
+        let element = |key: Value, packets: u64| json!({"elem": {"val": {"concat": key}, "counter": {"packets": packets}}});
+        let passed: Vec<Value> = passed
+            .iter()
+            .map(|(protocol, mark, packets)| element(json!([protocol, "reply", mark]), *packets))
+            .collect();
+        let arrived =
+            [element(json!(["udp", "reply"]), 10), element(json!(["icmp", "original"]), 5)];
+        Reading::parse(&json!({"nftables": [
+            {"set": {"name": "arrived", "elem": arrived}},
+            {"set": {"name": "passed", "elem": passed}},
+        ]}))
+        .unwrap()
+    }
+
+    #[test]
+    fn right_rules_leave_nothing_wrong() {
+        let entries =
+            account(&START, &window(&[("udp", 30, 10), ("icmp", 50, 5)]), &ByNumber::new([]));
+        assert_eq!((wrong(&entries), let_through(&entries)), (0, 0));
+        assert_eq!(entries[0].decided_by, ["30 stream"]);
+    }
+
+    #[test]
+    fn old_number_is_the_wrong_rule_and_a_gone_one_is_none() {
+        let firewall = ByNumber::new([("client-all", 10), ("no rule", 5)]);
+        let entries = account(&CHANGES[0], &window(&[("udp", 30, 10)]), &firewall);
+        assert_eq!(entries[0].decided_by, ["30 client-all"]);
+        assert_eq!((entries[0].packets, entries[0].wrong), (10, 10));
+        assert_eq!(entries[1].decided_by, ["no rule"]);
+        assert_eq!((entries[1].passed, entries[1].wrong), (false, 5));
+    }
+
+    #[test]
+    fn single_packet_of_many_on_a_wrong_rule_is_counted() {
+        let entries =
+            account(&START, &window(&[("udp", 30, 9), ("udp", 50, 1)]), &ByNumber::new([]));
+        assert_eq!((entries[0].packets, entries[0].wrong), (10, 1));
+    }
+
+    #[test]
+    fn what_passes_although_it_is_dropped_is_let_through() {
+        let firewall = ByNumber::new([("stream", 10), ("client-all", 5)]);
+        let entries = account(&CHANGES[2], &window(&[("udp", 30, 10)]), &firewall);
+        assert_eq!((entries[0].wrong, entries[0].let_through), (10, 10));
+        assert_eq!((entries[1].wrong, entries[1].let_through), (0, 0));
+        assert_eq!(entries[1].decided_by, ["20 client-all"]);
+    }
+
+    #[test]
+    fn what_two_rules_may_have_stopped_is_not_held_to_be_right() {
+        let firewall = ByNumber::new([("client-all", 5), ("no rule", 1)]);
+        let entries = account(&CHANGES[2], &window(&[]), &firewall);
+        assert_eq!(wrong(&entries), 15);
+    }
+}

@@ -34,6 +34,10 @@ pub(crate) fn introduction(settings: &Settings) {
          lowest number that matches decides:",
     );
     raw(&phases::overview());
+    paragraph(
+        "The packets are counted in the gateway, by an nftables table that decides nothing. A step \
+         counts those that come after its policy has been reported as loaded, about a second long.",
+    );
     if settings.rules > 0 {
         paragraph(&format!(
             "Twinwall's policies have {} rules more, none of which this traffic matches.",

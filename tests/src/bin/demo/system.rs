@@ -21,9 +21,38 @@ pub(crate) fn describe(settings: &Settings) -> System {
         kernel: kernel.map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned()),
         distribution: distribution().unwrap_or_else(|| "unknown".to_owned()),
         processors: thread::available_parallelism().map_or(1, usize::from),
-        user_namespace: settings.user_namespace || !rustix::process::geteuid().is_root(),
+        user_namespace: needs_user_namespace(settings),
         rules_added: settings.rules,
     }
+}
+
+/// Why an ordinary user may not have namespaces here, as far as the kernel's settings say: from `; `
+/// on, or nothing.
+pub(crate) fn why_no_namespaces(settings: &Settings) -> String {
+    if !needs_user_namespace(settings) {
+        return String::new();
+    }
+    // Name, and the value that forbids them. Not every kernel has every one.
+    let switches = [
+        ("user/max_user_namespaces", "0"),
+        ("kernel/unprivileged_userns_clone", "0"),
+        ("kernel/apparmor_restrict_unprivileged_userns", "1"),
+    ];
+    let found: Vec<String> = switches
+        .into_iter()
+        .filter(|(name, forbidding)| {
+            fs::read_to_string(format!("/proc/sys/{name}"))
+                .is_ok_and(|value| value.trim() == *forbidding)
+        })
+        .map(|(name, value)| format!("the sysctl {} is {value}", name.replace('/', ".")))
+        .collect();
+    let cause =
+        if found.is_empty() { String::new() } else { format!(", but {}", found.join(", ")) };
+    format!("; an ordinary user needs user namespaces{cause}; root doesn't")
+}
+
+fn needs_user_namespace(settings: &Settings) -> bool {
+    settings.user_namespace || !rustix::process::geteuid().is_root()
 }
 
 /// Fails when a program can't be found from within a testbed.

@@ -43,7 +43,7 @@ fn run(scene: &mut Scene<'_>) -> Result<(), Error> {
          then skips the rules. The filter table accepts or drops by the number, and counts. What \
          no rule accepts is dropped.",
     );
-    let testbed = scene.testbed().build()?;
+    let testbed = scene.testbed()?;
     let gateway = testbed.gateway("gw-a")?;
     system::require(&gateway, &[PING, NFT])?;
     witness::install(&gateway)?;

@@ -59,7 +59,7 @@ fn settle(
 /// A testbed whose gateway runs Twinwall with the first policy. The other policies can be written
 /// into the same folder.
 fn twinwall_testbed(scene: &Scene<'_>) -> Result<(Testbed, Gateway), Error> {
-    let testbed = scene.testbed().build()?;
+    let testbed = scene.testbed()?;
     let gateway = testbed.gateway("gw-a")?;
     system::require(&gateway, &[PING, NFT])?;
     let folder: &Path = &testbed.record().folder;
