@@ -221,10 +221,12 @@ impl Engine {
         self.links = links;
         let policy = Arc::clone(&self.published.load().policy);
         let zones = self.zones_of(policy.installed.rules());
-        self.publish(|published| published.zones = Arc::clone(&zones));
-        if let Err(stuck) = self.gate.replace(Arc::new(Snapshot { policy, zones })) {
+        let snapshot = Snapshot { policy, zones: Arc::clone(&zones) };
+        if let Err(stuck) = self.gate.replace(Arc::new(snapshot)) {
             tracing::warn!(%stuck, "interfaces changed");
         }
+        // Shown only when every worker goes by it.
+        self.publish(|published| published.zones = zones);
     }
 
     fn zones_of(&self, rules: &twinwall_policy::ruleset::RuleSet) -> Arc<Zones> {

@@ -173,20 +173,30 @@ impl Bed {
         process
     }
 
-    /// Sends echo requests 10 ms apart, and waits for an answer to each: a reply or an error.
+    /// Sends echo requests 200 ms apart, and waits for an answer to each: a reply or an error.
     pub(crate) fn ping(&self, node: &str, to: IpAddr, count: u32) -> Pinged {
-        self.ping_within("10", node, to, count)
+        self.ping_within("0.2", "10", node, to, count)
     }
 
     /// Sends echo requests 10 ms apart that nobody is to answer.
     pub(crate) fn ping_in_vain(&self, node: &str, to: IpAddr, count: u32) -> Pinged {
-        self.ping_within("0.5", node, to, count)
+        self.ping_within("0.01", "0.5", node, to, count)
     }
 
-    fn ping_within(&self, seconds: &str, node: &str, to: IpAddr, count: u32) -> Pinged {
+    /// Of several requests that wait for the daemon at once conntrack lets only the first through:
+    /// it knows how to join two new sessions into one for UDP, not for ICMP. So those that have to
+    /// be answered go out one by one.
+    fn ping_within(
+        &self,
+        interval: &str,
+        seconds: &str,
+        node: &str,
+        to: IpAddr,
+        count: u32,
+    ) -> Pinged {
         let command = self.node(node).command("ping").unwrap();
         let (to, count) = (to.to_string(), count.to_string());
-        let arguments = ["-n", "-i", "0.01", "-W", seconds, "-c", &count, &to];
+        let arguments = ["-n", "-i", interval, "-W", seconds, "-c", &count, &to];
         Pinged(command.args(arguments).output().unwrap())
     }
 

@@ -43,12 +43,14 @@ fn add_interface(bed: &Bed, name: &str, net: u8) {
     wait_for_link(bed, name, net);
 }
 
-/// Waits until both ends have noticed that the other is there.
+/// Waits until both ends have noticed that the other is there. The kernel says so a moment before
+/// it gives the interface a queue that takes packets.
 fn wait_for_link(bed: &Bed, name: &str, net: u8) {
     for (node, interface) in [("gw-a", name), ("client2", &format!("up{net}"))] {
         let show = format!("ip -o link show dev {interface}");
         bed.wait(&format!("{interface} is up"), || {
-            bed.shell(node, &show).contains("state UP").then_some(())
+            let shown = bed.shell(node, &show);
+            (shown.contains("state UP") && !shown.contains("qdisc noop ")).then_some(())
         });
     }
 }
