@@ -18,10 +18,10 @@ use twinwall_testbed::testing::{eventually, need};
 use twinwall_testbed::{Signal, Testbed, host};
 
 /// For the whole demo. It takes about 15 s.
-const WHOLE: Duration = Duration::from_secs(120);
+const WHOLE: Duration = Duration::from_secs(300);
 
 /// For whatever has to happen soon, on however busy a machine.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Runs of the demo whose testbeds and report are in a folder of their own.
 struct Demo {
