@@ -3,7 +3,7 @@
 //! ```text
 //! options ──► check     offline: diagnostics of policy files
 //!    │   ├──► explain   offline or live ◄── tuple: a flow in words
-//!    │   └──► daemon    live: asks twinwalld
+//!    │   └──► daemon    live: asks twinwalld; vrrp about virtual routers
 //!    │           │
 //!    └──► output ◄┘     text for people (render) or one JSON object; the exit code
 //! ```
@@ -18,9 +18,10 @@ pub mod options;
 pub mod output;
 pub mod render;
 pub mod tuple;
+mod vrrp;
 
 use clap::Parser;
-use options::{Options, Verb};
+use options::{Failover, Options, Verb, Vrrp};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -51,5 +52,9 @@ fn run(options: &Options) -> Result<output::Done, output::Failure> {
         Verb::Rules(verb) => daemon::rules(socket, verb, json),
         Verb::Sessions(verb) => daemon::sessions(socket, verb, json),
         Verb::Explain(verb) => explain::run(socket, verb, json),
+        Verb::Vrrp(Vrrp::Status) => vrrp::status(socket, json),
+        Verb::Vrrp(Vrrp::Events(verb)) => vrrp::events(socket, verb.follow),
+        Verb::Failover(Failover::Now(verb)) => vrrp::fail_over(socket, verb, json),
+        Verb::Failover(Failover::Back(verb)) => vrrp::fail_back(socket, verb, json),
     }
 }

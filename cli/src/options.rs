@@ -61,6 +61,46 @@ pub enum Verb {
     /// Say which rule decides a packet, and why no other does
     #[command(after_help = EXPLAIN, override_usage = EXPLAIN_USAGE)]
     Explain(Explain),
+    /// Show virtual routers (VRRP) and what has happened to them
+    #[command(subcommand, after_help = VRRP)]
+    Vrrp(Vrrp),
+    /// Give active virtual routers to the peer, and take them back
+    #[command(subcommand, after_help = FAILOVER)]
+    Failover(Failover),
+}
+
+/// What to show of VRRP.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Vrrp {
+    /// Show who is active, since when and why, priorities, peers, adverts and addresses
+    Status,
+    /// Print what has happened, one JSON object a line
+    Events(Events),
+}
+
+/// Arguments of `vrrp events`.
+#[derive(Clone, Debug, Args)]
+pub struct Events {
+    /// Go on with what happens from now on, until interrupted
+    #[arg(long)]
+    pub follow: bool,
+}
+
+/// Which way to hand over.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Failover {
+    /// Give what is active here to the peer; returns when the peer is active
+    Now(Groups),
+    /// Take back what was given away, as far as priorities allow
+    Back(Groups),
+}
+
+/// Arguments of `failover`.
+#[derive(Clone, Debug, Args)]
+pub struct Groups {
+    /// Only this group
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
 }
 
 /// Arguments of `check`.
@@ -218,6 +258,20 @@ Examples:
   twinwall sessions --rule lan-web
   twinwall sessions --address 10.0.0.5 --limit 20
   twinwall sessions --stale --limit 0";
+
+const VRRP: &str = "\
+Examples:
+  twinwall vrrp status
+  twinwall vrrp status --json | jq -r '.groups[] | .name + \" \" + .state'
+  twinwall vrrp events --follow";
+
+const FAILOVER: &str = "\
+Nothing is lost: this node forwards until the peer is heard to be active. It stays backup, whatever
+its priority, until it takes the group back or the peer fails.
+
+Examples:
+  twinwall failover now
+  twinwall failover back --group main";
 
 const EXPLAIN_USAGE: &str =
     "twinwall explain --from <ZONE> --to <ZONE> [OPTIONS] <PROTO> <SRC[:PORT]> <DST[:PORT]>";

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod report;
 pub mod source;
+pub mod vrrp;
 
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -82,6 +83,26 @@ pub enum Request {
     Sessions(SessionFilter),
     /// Answered by [`report::Explain`].
     Explain(FlowQuery),
+    /// Answered by [`vrrp::Status`].
+    Vrrp,
+    /// What happened to VRRP. Answered by [`vrrp::Events`], at once or when there is something.
+    VrrpEvents {
+        /// Only events after the one of this number.
+        after: u64,
+        /// How long to wait for one, in milliseconds; at most 10 s.
+        wait_ms: u64,
+    },
+    /// Give active groups to the peer in good order. Answered by [`vrrp::HandOver`].
+    FailOver {
+        /// Only this group.
+        group: Option<String>,
+    },
+    /// Take back what was handed over, as far as priorities allow. Answered by
+    /// [`vrrp::HandOver`].
+    FailBack {
+        /// Only this group.
+        group: Option<String>,
+    },
 }
 
 /// What `twinwalld` answers: a report, or why there is none.

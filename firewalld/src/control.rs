@@ -96,7 +96,7 @@ async fn converse(stream: UnixStream, desk: Desk) -> io::Result<()> {
         }
     };
     let sent = timeout(PATIENCE, async {
-        writer.write_all(&answer).await?;
+        writer.write_all(&answer.line).await?;
         writer.write_all(b"\n").await?;
         writer.shutdown().await
     });

@@ -7,9 +7,11 @@
 //! thread links      follows the interfaces
 //! thread warden     notices when somebody deletes the table
 //! thread journal    writes the session log
+//! thread vrrp       elects the active gateway of a pair; thread keeper keeps its gate open
 //! event loop        control socket, signals, watchdog
 //! ```
 
+use crate::config::Config;
 use crate::control::Socket;
 use crate::desk::Desk;
 use crate::engine::{self, Engine, Prepared};
@@ -19,11 +21,12 @@ use crate::lock::{self, Lock};
 use crate::observer::{self, Observer};
 use crate::options::Options;
 use crate::worker::{Shared, Workers};
-use crate::{warden, watchdog};
+use crate::{vrrp, warden, watchdog};
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use twinwall_netlink::dataplane::Guard;
 use twinwall_netlink::nfqueue;
 
@@ -42,6 +45,12 @@ pub enum Error {
     /// A queue that worked failed.
     #[error("a queue worker failed: {0}")]
     Failed(nfqueue::Error),
+    /// The daemon's settings are wrong.
+    #[error("{0}")]
+    Config(String),
+    /// Virtual routers can't be had.
+    #[error(transparent)]
+    Vrrp(#[from] vrrp::Error),
     /// The interfaces can't be listed.
     #[error("cannot list the interfaces: {0}")]
     Links(twinwall_netlink::socket::Error),
@@ -70,7 +79,8 @@ impl Error {
     pub const fn exit_code(&self) -> u8 {
         const CONFIG: u8 = 78;
         match self {
-            Self::Start(engine::StartError::Policy(_) | engine::StartError::Marks(_)) => CONFIG,
+            Self::Config(_)
+            | Self::Start(engine::StartError::Policy(_) | engine::StartError::Marks(_)) => CONFIG,
             _ => 1,
         }
     }
@@ -82,6 +92,14 @@ impl Error {
 /// When it can't start, or when a queue fails.
 pub fn run(options: &Options) -> Result<(), Error> {
     let io = |attempt| move |source| Error::Io { attempt, source };
+    if options.release {
+        // Not beside a daemon that runs: the addresses are its own then.
+        let _lock = Lock::take()?;
+        vrrp::release(&options.state_dir);
+        return Ok(());
+    }
+    let config =
+        Config::read(&options.config, "twinwalld does not start").map_err(Error::Config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -100,7 +118,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
             drop(failures.send(error));
         })?;
     let parts = Parts { prepared, workers, shared };
-    let result = runtime.block_on(serve(options, parts, follower, failed));
+    let result = runtime.block_on(serve(options, config, parts, follower, failed));
     drop(lock);
     result
 }
@@ -113,6 +131,7 @@ struct Parts {
 
 async fn serve(
     options: &Options,
+    config: Config,
     parts: Parts,
     follower: Follower,
     mut failed: mpsc::UnboundedReceiver<nfqueue::Error>,
@@ -132,7 +151,16 @@ async fn serve(
     spawn("links", move || follower.run(&news))?;
     let news = engine_sender.clone();
     spawn("warden", move || warden::run(guard, &news))?;
-    let desk = Desk { engine: engine_sender.clone(), observer: observer_sender };
+    // Last, so that a node that becomes active can decide what comes to it.
+    let (vrrp, vrrp_thread) = vrrp::start(config.groups.clone(), options.state_dir.clone())?;
+    let (groups, watched) = watch::channel(Arc::from(config.groups));
+    let desk = Desk {
+        engine: engine_sender.clone(),
+        observer: observer_sender,
+        vrrp: vrrp.clone(),
+        groups: Arc::new(groups),
+        config: options.config.clone(),
+    };
     let socket = Socket::bind(&options.socket)
         .map_err(|source| Error::Socket { path: options.socket.display().to_string(), source })?;
     let mut hangup = signal(SignalKind::hangup()).map_err(io("wait for SIGHUP"))?;
@@ -141,11 +169,12 @@ async fn serve(
     tracing::info!(socket = %options.socket.display(), "ready");
     watchdog::ready();
     let gate = shared.gate.clone();
+    let health = vrrp::health::watch(watched, shared.gate.clone(), waiting_packets, vrrp.clone());
     let serving = async {
-        tokio::join!(socket.serve(desk), watchdog::feed(gate), async {
+        tokio::join!(socket.serve(desk.clone()), watchdog::feed(gate), health, async {
             while hangup.recv().await.is_some() {
-                if let Err(reason) = engine_sender.reload_unasked() {
-                    tracing::error!(%reason, "SIGHUP");
+                if let Some(text) = desk.reload().await.refusal {
+                    tracing::error!("reload failed\n{text}");
                 }
             }
         })
@@ -157,6 +186,11 @@ async fn serve(
         Some(error) = failed.recv() => Err(Error::Failed(error)),
     };
     watchdog::stopping();
+    // The peer takes over first, while this node still forwards.
+    vrrp.stop();
+    if vrrp_thread.join().is_err() {
+        tracing::error!("the VRRP thread had panicked");
+    }
     // First the queue expression goes, then the workers answer what is left in the queues.
     engine_sender.stop();
     if engine_thread.join().is_err() {
@@ -165,6 +199,12 @@ async fn serve(
     workers.stop();
     tracing::info!("stopped");
     result
+}
+
+/// Packets that wait for a verdict in the fullest queue.
+fn waiting_packets() -> u64 {
+    let queues = nfqueue::status::read().unwrap_or_default();
+    queues.iter().map(|queue| u64::from(queue.waiting)).max().unwrap_or(0)
 }
 
 fn spawn(

@@ -3,38 +3,89 @@
 //! ```text
 //! apply, reload                      engine     changes the running policy, one after the other
 //! status, rules, sessions, explain   observer   reads; never waits for a reload to finish
+//! vrrp, failover                     vrrp       owns the state machine
 //! ```
 
+use crate::config::Config;
 use crate::engine;
 use crate::observer::{self, Question};
-use crate::reply::refusal;
-use tokio::sync::oneshot;
+use crate::reply::{Answered, answer, refusal};
+use crate::vrrp;
+use crate::vrrp::settings::Group;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
 use twinwall_control::Request;
 
-/// The way to both threads.
+/// The longest wait for an event, well within what a client waits for an answer.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// The way to all threads.
 #[derive(Clone, Debug)]
 pub struct Desk {
     /// To the thread that owns the running policy.
     pub engine: engine::Sender,
     /// To the thread that reads.
     pub observer: observer::Sender,
+    /// To the thread that owns the virtual routers.
+    pub vrrp: vrrp::Sender,
+    /// What is watched on behalf of VRRP.
+    pub groups: Arc<watch::Sender<Arc<[Group]>>>,
+    /// The file of the daemon's own settings.
+    pub config: PathBuf,
 }
 
 impl Desk {
-    /// The answer to a request, as bytes.
-    pub async fn answer(&self, request: Request) -> Vec<u8> {
+    /// The answer to a request.
+    pub async fn answer(&self, request: Request) -> Answered {
+        match request {
+            Request::Reload => return self.reload().await,
+            Request::VrrpEvents { after, wait_ms } => {
+                let wait = Duration::from_millis(wait_ms).min(LONGEST_WAIT);
+                return answer(Ok(self.vrrp.events().after(after, wait).await));
+            }
+            _ => {}
+        }
         let (reply, answer) = oneshot::channel();
         let accepted = match request {
             Request::Apply { files } => self.engine.apply(files, reply),
-            Request::Reload => self.engine.reload(reply),
             Request::Status => self.observer.ask(Question::Status, reply),
             Request::Rules => self.observer.ask(Question::Rules, reply),
             Request::Sessions(filter) => self.observer.ask(Question::Sessions(filter), reply),
             Request::Explain(query) => self.observer.ask(Question::Explain(query), reply),
+            Request::Vrrp => self.vrrp.status(reply),
+            Request::FailOver { group } => self.vrrp.fail_over(group, reply),
+            Request::FailBack { group } => self.vrrp.fail_back(group, reply),
+            Request::Reload | Request::VrrpEvents { .. } => Ok(()),
         };
         match accepted {
-            Ok(()) => answer.await.unwrap_or_else(|_| refusal("twinwalld is stopping".into())),
+            Ok(()) => answer.await.unwrap_or_else(|_| stopping()),
             Err(reason) => refusal(reason.to_string()),
         }
     }
+
+    /// Reads the daemon's own files again: its settings, and then the policy. What is refused
+    /// changes nothing of either.
+    pub async fn reload(&self) -> Answered {
+        let closing = "nothing was changed: settings and policy are as before";
+        let config = match Config::read(&self.config, closing) {
+            Ok(config) => config,
+            Err(text) => return refusal(text),
+        };
+        let (reply, answer) = oneshot::channel();
+        if let Err(reason) = self.engine.reload(reply) {
+            return refusal(reason.to_string());
+        }
+        let answer = answer.await.unwrap_or_else(|_| stopping());
+        if answer.refusal.is_none() {
+            self.vrrp.configure(config.groups.clone()).await;
+            self.groups.send_replace(config.groups.into());
+        }
+        answer
+    }
+}
+
+fn stopping() -> Answered {
+    refusal("twinwalld is stopping".into())
 }

@@ -14,6 +14,7 @@
 pub mod daemon;
 pub mod options;
 
+pub mod config;
 pub mod conntrack;
 pub mod control;
 pub mod desk;
@@ -22,6 +23,7 @@ pub mod gate;
 pub mod journal;
 pub mod links;
 pub mod lock;
+mod macvlan;
 pub mod moved;
 pub mod observer;
 pub mod packet;
@@ -30,6 +32,7 @@ pub mod published;
 pub mod reply;
 pub mod snapshot;
 pub mod state;
+pub mod vrrp;
 pub mod warden;
 pub mod watchdog;
 pub mod worker;

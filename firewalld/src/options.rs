@@ -13,6 +13,15 @@ pub struct Options {
     #[arg(long, value_name = "PATH", default_value = "/etc/twinwall/policy.yaml")]
     pub policy: PathBuf,
 
+    /// The daemon's own settings: virtual routers; read at start and on SIGHUP. The default file
+    /// need not be there
+    #[arg(long, value_name = "PATH", default_value = crate::config::DEFAULT_PATH)]
+    pub config: PathBuf,
+
+    /// Remove addresses and interfaces that a daemon which died has left behind, and end
+    #[arg(long)]
+    pub release: bool,
+
     /// Where the running policy and its session keys are kept
     #[arg(long, value_name = "DIR", default_value = "/var/lib/twinwall")]
     pub state_dir: PathBuf,

@@ -5,22 +5,36 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use twinwall_control::Answer;
 
-/// Where an answer goes to, already encoded.
-pub type Reply = oneshot::Sender<Vec<u8>>;
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// Encoded for whoever has asked.
+    pub line: Vec<u8>,
+    /// Why the request was refused, if it was.
+    pub refusal: Option<String>,
+}
+
+/// Where an answer goes to.
+pub type Reply = oneshot::Sender<Answered>;
 
 /// Answers with a report or a refusal. Somebody who no longer waits gets nothing.
 pub fn respond<T: Serialize>(reply: Reply, result: Result<T, String>) {
-    let answer = match result {
-        Ok(report) => Answer::Ok(report),
-        Err(text) => Answer::Error(text),
-    };
-    drop(reply.send(encode(&answer)));
+    drop(reply.send(answer(result)));
+}
+
+/// An answer with a report, or one that says no.
+#[must_use]
+pub fn answer<T: Serialize>(result: Result<T, String>) -> Answered {
+    match result {
+        Ok(report) => Answered { line: encode(&Answer::Ok(report)), refusal: None },
+        Err(text) => refusal(text),
+    }
 }
 
 /// An answer that says no.
 #[must_use]
-pub fn refusal(text: String) -> Vec<u8> {
-    encode(&Answer::<()>::Error(text))
+pub fn refusal(text: String) -> Answered {
+    Answered { line: encode(&Answer::<()>::Error(text.clone())), refusal: Some(text) }
 }
 
 fn encode<T: Serialize>(answer: &Answer<T>) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! What the workers read: the running policy in the form that classifies, and which interface is
 //! in which zone.
 
+use crate::macvlan;
 use std::collections::HashMap;
 use std::sync::Arc;
 use twinwall_netlink::link::Link;
@@ -99,7 +100,7 @@ impl Zones {
     pub fn new(finder: InterfaceZones, links: &[Link]) -> Self {
         let by_index = links
             .iter()
-            .map(|link| (link.index, (link.name.clone(), finder.zone(&link.name))))
+            .map(|link| (link.index, (link.name.clone(), macvlan::zone(link, links, &finder))))
             .collect();
         Self { finder, by_index }
     }

@@ -34,6 +34,12 @@ impl InterfaceZones {
         table
     }
 
+    /// The zone that lists an interface by its very name, if one does.
+    #[must_use]
+    pub fn named(&self, interface: &str) -> Option<ZoneId> {
+        self.exact.get(interface).copied()
+    }
+
     /// The zone of an interface: that of its name, else of the longest pattern that fits, else
     /// [`ZoneId::OUTSIDE`].
     #[must_use]

@@ -21,6 +21,7 @@ pub mod diag;
 pub mod diff;
 pub mod explain;
 pub mod flow;
+pub mod form;
 pub mod interfaces;
 pub mod keys;
 mod lint;

@@ -8,13 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Which workspace crates each may depend on, `[dependencies]` only.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("twinwall-policy", &[]),
+    ("twinwall-classifier-bench", &["twinwall-policy"]),
     ("twinwall-vrrp", &[]),
     ("twinwall-ctsync", &[]),
     ("twinwall-netlink", &[]),
     ("twinwall-control", &[]),
-    ("twinwall-firewalld", &["twinwall-control", "twinwall-netlink", "twinwall-policy"]),
+    (
+        "twinwall-firewalld",
+        &["twinwall-control", "twinwall-netlink", "twinwall-policy", "twinwall-vrrp"],
+    ),
     ("twinwall-cli", &["twinwall-control", "twinwall-policy"]),
     ("twinwall-testbed", &["twinwall-control"]),
 ];

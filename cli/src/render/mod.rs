@@ -6,6 +6,7 @@
 //! rules      rules, with or without hits
 //! sessions   sessions, one a line
 //! explain    why a packet is decided as it is
+//! vrrp       virtual routers, handovers
 //! table      aligned columns        words   numbers, sizes, times
 //! ```
 //!
@@ -18,6 +19,7 @@ mod rules;
 mod sessions;
 mod status;
 mod table;
+mod vrrp;
 mod words;
 
 pub use apply::{apply, apply_warnings};
@@ -25,4 +27,5 @@ pub use explain::{Question, explain};
 pub use rules::{hits, rules};
 pub use sessions::sessions;
 pub use status::status;
+pub use vrrp::{handover, vrrp};
 pub use words::counted;

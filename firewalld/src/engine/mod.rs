@@ -28,10 +28,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 use twinwall_control::{SourceFile, source};
-use twinwall_netlink::dataplane::{Dataplane, Marks, QueueForm, Settings};
+use twinwall_netlink::dataplane::{Dataplane, Marks, QueueForm, Settings, Switch};
 use twinwall_netlink::link::Link;
 use twinwall_policy::interfaces::InterfaceZones;
 use twinwall_policy::keys::KeyAllocator;
+use twinwall_policy::ruleset::RuleSet;
 
 pub(crate) use reload::rule_count;
 pub use start::{Error as StartError, Prepared, prepare};
@@ -44,7 +45,7 @@ const TIDY: Duration = Duration::from_secs(60);
 
 enum Command {
     Apply { files: Vec<SourceFile>, reply: Reply },
-    Reload { reply: Option<Reply> },
+    Reload { reply: Reply },
     Links(Vec<Link>),
     CheckTable,
     Stop,
@@ -97,15 +98,7 @@ impl Sender {
     /// # Errors
     /// When too many commands wait, or the engine has ended.
     pub fn reload(&self, reply: Reply) -> Result<(), Unavailable> {
-        self.send(Command::Reload { reply: Some(reply) })
-    }
-
-    /// The same without somebody who waits for the answer.
-    ///
-    /// # Errors
-    /// When too many commands wait, or the engine has ended.
-    pub fn reload_unasked(&self) -> Result<(), Unavailable> {
-        self.send(Command::Reload { reply: None })
+        self.send(Command::Reload { reply })
     }
 
     /// Tells which interfaces there are now.
@@ -193,7 +186,7 @@ impl Engine {
         self.dataplane.marks()
     }
 
-    fn reload_own(&mut self, reply: Option<Reply>) {
+    fn reload_own(&mut self, reply: Reply) {
         let result = match source::read(&self.own_path) {
             Ok(files) => {
                 let result = self.apply(files.clone());
@@ -205,11 +198,7 @@ impl Engine {
             }
             Err(error) => Err(format!("error: {error}\n{}", self.note())),
         };
-        match (reply, result) {
-            (Some(reply), result) => respond(reply, result),
-            (None, Err(text)) => tracing::error!("reload failed\n{text}"),
-            (None, Ok(_)) => {}
-        }
+        respond(reply, result);
     }
 
     /// The closing line of a message about a policy that was not loaded.
@@ -221,15 +210,30 @@ impl Engine {
         self.links = links;
         let policy = Arc::clone(&self.published.load().policy);
         let zones = self.zones_of(policy.installed.rules());
-        let snapshot = Snapshot { policy, zones: Arc::clone(&zones) };
+        let snapshot = Snapshot { policy: Arc::clone(&policy), zones: Arc::clone(&zones) };
         if let Err(stuck) = self.gate.replace(Arc::new(snapshot)) {
             tracing::warn!(%stuck, "interfaces changed");
         }
         // Shown only when every worker goes by it.
         self.publish(|published| published.zones = zones);
+        self.renew_nat(policy.installed.rules());
     }
 
-    fn zones_of(&self, rules: &twinwall_policy::ruleset::RuleSet) -> Arc<Zones> {
+    /// NAT rules name the interfaces of their zones: a new macvlan of a virtual router is one more.
+    fn renew_nat(&mut self, rules: &RuleSet) {
+        let settings = match reload::settings_for(&self.settings, rules, &self.links) {
+            Ok(settings) if settings.nat != self.settings.nat => settings,
+            Ok(_) => return,
+            Err(reason) => return tracing::error!("NAT rules stay as they are: {reason}"),
+        };
+        let switch = Switch { nat: Some(&settings.nat), ..Switch::default() };
+        match self.dataplane.switch(&switch) {
+            Ok(_) => self.settings = settings,
+            Err(error) => tracing::error!(%error, "NAT rules stay as they are"),
+        }
+    }
+
+    fn zones_of(&self, rules: &RuleSet) -> Arc<Zones> {
         Arc::new(Zones::new(InterfaceZones::new(&rules.zones), &self.links))
     }
 

@@ -1,12 +1,15 @@
 //! The policy's NAT rules in the data plane's terms: zones become interface patterns, families
 //! become rules of their own.
 
+use crate::macvlan;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use twinwall_netlink::dataplane::nat::{
     Action, Addresses, MAX_COMBINATIONS, Pattern, Rule, Service,
 };
+use twinwall_netlink::link::Link;
 use twinwall_policy::address::AddressSet;
+use twinwall_policy::interfaces::InterfaceZones;
 use twinwall_policy::ruleset::{NatRule, RuleSet, Translation};
 use twinwall_policy::zone::{ZoneId, ZoneSet};
 
@@ -25,9 +28,10 @@ pub(super) struct TooMany {
 ///
 /// # Errors
 /// The first rule that becomes too many.
-pub(super) fn rules(policy: &RuleSet) -> Result<Vec<Rule>, TooMany> {
+pub(super) fn rules(policy: &RuleSet, links: &[Link]) -> Result<Vec<Rule>, TooMany> {
+    let names = Names::new(policy, links);
     let rules: Vec<Rule> =
-        policy.nat.iter().flat_map(|rule| [v4(policy, rule), v6(policy, rule)]).flatten().collect();
+        policy.nat.iter().flat_map(|rule| [v4(&names, rule), v6(&names, rule)]).flatten().collect();
     let too_many = rules.iter().find(|rule| rule.combinations() > MAX_COMBINATIONS);
     match too_many {
         Some(rule) => Err(TooMany { rule: rule.name.clone(), count: rule.combinations() }),
@@ -35,7 +39,7 @@ pub(super) fn rules(policy: &RuleSet) -> Result<Vec<Rule>, TooMany> {
     }
 }
 
-fn v4(policy: &RuleSet, rule: &NatRule) -> Option<Rule> {
+fn v4(names: &Names, rule: &NatRule) -> Option<Rule> {
     let action = match rule.translation {
         _ if !rule.families.v4 => return None,
         Translation::Masquerade => Action::Masquerade,
@@ -47,10 +51,10 @@ fn v4(policy: &RuleSet, rule: &NatRule) -> Option<Rule> {
         unless_any(set.v4(), (0, u32::MAX), range)
     };
     let (src, dst) = (ranges(&rule.src)?, ranges(&rule.dst)?);
-    Some(finish(policy, rule, Addresses::V4 { src, dst }, action))
+    Some(finish(names, rule, Addresses::V4 { src, dst }, action))
 }
 
-fn v6(policy: &RuleSet, rule: &NatRule) -> Option<Rule> {
+fn v6(names: &Names, rule: &NatRule) -> Option<Rule> {
     let action = match rule.translation {
         _ if !rule.families.v6 => return None,
         Translation::Masquerade => Action::Masquerade,
@@ -62,7 +66,7 @@ fn v6(policy: &RuleSet, rule: &NatRule) -> Option<Rule> {
         unless_any(set.v6(), (0, u128::MAX), range)
     };
     let (src, dst) = (ranges(&rule.src)?, ranges(&rule.dst)?);
-    Some(finish(policy, rule, Addresses::V6 { src, dst }, action))
+    Some(finish(names, rule, Addresses::V6 { src, dst }, action))
 }
 
 /// The ranges; empty for the one that is everything, `None` when there is no address of the family
@@ -75,7 +79,7 @@ fn unless_any<T: PartialEq, U>(ranges: &[T], any: T, convert: impl Fn(&T) -> U) 
     }
 }
 
-fn finish(policy: &RuleSet, rule: &NatRule, addresses: Addresses, action: Action) -> Rule {
+fn finish(names: &Names, rule: &NatRule, addresses: Addresses, action: Action) -> Rule {
     let pair = |ports: RangeInclusive<u16>| (*ports.start(), *ports.end());
     let anything = rule.services.iter().any(|service| service.protocol.is_none());
     let services = rule.services.iter().map(|service| Service {
@@ -85,36 +89,52 @@ fn finish(policy: &RuleSet, rule: &NatRule, addresses: Addresses, action: Action
     });
     Rule {
         name: rule.name.to_string(),
-        ingress: patterns(policy, rule.from),
-        egress: patterns(policy, rule.to),
+        ingress: names.patterns(rule.from),
+        egress: names.patterns(rule.to),
         addresses,
         services: if anything { Vec::new() } else { services.collect() },
         action,
     }
 }
 
-/// The interfaces of zones; none for any. A pattern leaves out the more specific names and
-/// patterns that belong to other zones.
-fn patterns(policy: &RuleSet, zones: ZoneSet) -> Vec<Pattern> {
-    let named = || (ZoneId::FIRST_NAMED..).map_while(ZoneId::new).zip(policy.zones.iter().skip(2));
-    if zones.covers(ZoneSet::ALL.without(ZoneId::SELF)) {
-        return Vec::new();
+/// The names and patterns of each zone's interfaces, with those macvlan interfaces of virtual
+/// routers that are in the zone of the interface below.
+struct Names(Vec<(ZoneId, Vec<String>)>);
+
+impl Names {
+    fn new(policy: &RuleSet, links: &[Link]) -> Self {
+        let zones = InterfaceZones::new(&policy.zones);
+        let named = (ZoneId::FIRST_NAMED..).map_while(ZoneId::new).zip(policy.zones.iter().skip(2));
+        let all = named.map(|(id, zone)| {
+            let inherits = |link: &&Link| macvlan::inherited(link, links, &zones) == Some(id);
+            let listed = zone.interfaces.iter().map(ToString::to_string);
+            let below = links.iter().filter(inherits).map(|link| link.name.clone());
+            (id, listed.chain(below).collect())
+        });
+        Self(all.collect())
     }
-    let others: Vec<&str> = named()
-        .filter(|(id, _)| !zones.contains(*id))
-        .flat_map(|(_, zone)| zone.interfaces.iter().map(AsRef::as_ref))
-        .collect();
-    let own = named().filter(|(id, _)| zones.contains(*id));
-    own.flat_map(|(_, zone)| &zone.interfaces)
-        .map(|name| Pattern {
-            name: name.to_string(),
-            except: others
-                .iter()
-                .filter(|other| is_within(other, name))
-                .map(|o| (*o).into())
-                .collect(),
-        })
-        .collect()
+
+    /// The interfaces of zones; none for any. A pattern leaves out the more specific names and
+    /// patterns that belong to other zones.
+    fn patterns(&self, zones: ZoneSet) -> Vec<Pattern> {
+        if zones.covers(ZoneSet::ALL.without(ZoneId::SELF)) {
+            return Vec::new();
+        }
+        let (own, others): (Vec<_>, Vec<_>) =
+            self.0.iter().partition(|(id, _)| zones.contains(*id));
+        let others: Vec<&String> = others.into_iter().flat_map(|(_, names)| names).collect();
+        own.into_iter()
+            .flat_map(|(_, names)| names)
+            .map(|name| Pattern {
+                name: name.clone(),
+                except: others
+                    .iter()
+                    .filter(|other| is_within(other, name))
+                    .map(|other| (*other).clone())
+                    .collect(),
+            })
+            .collect()
+    }
 }
 
 /// Whether everything that `inner` stands for is of `outer` too, and more specific.

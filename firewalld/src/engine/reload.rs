@@ -13,6 +13,7 @@ use std::time::{Instant, SystemTime};
 use twinwall_control::SourceFile;
 use twinwall_control::report;
 use twinwall_netlink::dataplane::{self, Counter, Decision, Settings, Switch};
+use twinwall_netlink::link::Link;
 use twinwall_policy::SourceText;
 use twinwall_policy::diag::render::{self, Style};
 use twinwall_policy::diff::{self, Installed, Plan, Removed};
@@ -99,7 +100,7 @@ impl Engine {
         let note = self.note();
         let (rules, warnings) = compile(files, &note)?;
         let refused = |reason: String| format!("error: {reason}\n{note}");
-        let settings = settings_for(&self.settings, &rules).map_err(&refused)?;
+        let settings = settings_for(&self.settings, &rules, &self.links).map_err(&refused)?;
         let plan = diff::plan(Some(old), rules, &mut self.allocator)
             .map_err(|error| refused(error.to_string()))?;
         let Plan { next, added, removed, unchanged, nat_changed, .. } = plan;
@@ -363,12 +364,16 @@ pub(super) fn compile(files: &[SourceFile], note: &str) -> Result<(RuleSet, Vec<
 }
 
 /// The table's settings for a policy.
-pub(super) fn settings_for(base: &Settings, rules: &RuleSet) -> Result<Settings, String> {
+pub(super) fn settings_for(
+    base: &Settings,
+    rules: &RuleSet,
+    links: &[Link],
+) -> Result<Settings, String> {
     Ok(Settings {
         first_queue: base.first_queue,
         queues: base.queues,
         open_on_failure: rules.queue_failure == QueueFailure::Open,
-        nat: nat::rules(rules).map_err(|error| error.to_string())?,
+        nat: nat::rules(rules, links).map_err(|error| error.to_string())?,
     })
 }
 

@@ -84,7 +84,7 @@ pub fn prepare(options: &Options, links: Vec<Link>) -> Result<Prepared, Error> {
         open_on_failure: false,
         nat: Vec::new(),
     };
-    let settings = settings_for(&base, rules).map_err(Error::Policy)?;
+    let settings = settings_for(&base, rules, &links).map_err(Error::Policy)?;
     let zones = Arc::new(Zones::new(InterfaceZones::new(&rules.zones), &links));
     let generation = choice.stored.as_ref().map_or(1, |stored| stored.generation);
     let policy = Arc::new(Policy::new(generation, Arc::new(choice.installed), None));

@@ -200,8 +200,10 @@ impl Rules<'_> {
         self.add(chain, "unknown or stale: ask", [expr::verdict(Verdict::Goto(ASK))]);
     }
 
-    /// What a gateway can't do without, and conntrack doesn't track: talking to itself, neighbour
-    /// discovery (RFC 4861) and multicast listener discovery (RFC 3810), without redirects.
+    /// What a gateway can't do without: talking to itself, neighbour discovery (RFC 4861) and
+    /// multicast listener discovery (RFC 3810), without redirects; and the adverts of VRRP (RFC
+    /// 9568) that come from this link, so that no policy can make two gateways active by leaving
+    /// them out.
     fn local(&mut self, chain: &CStr) {
         const LOOPBACK_INDEX: u32 = 1;
         self.add(
@@ -227,6 +229,26 @@ impl Rules<'_> {
                     expr::compare(A, Compare::Equal, &[libc::IPPROTO_ICMPV6 as u8]),
                     expr::payload(Header::Transport, 0, 1, A),
                     expr::range(A, &[low], &[high]),
+                    expr::count(counter::LOCAL),
+                    expr::verdict(Verdict::Accept),
+                ],
+            );
+        }
+        /// Where the IPv4 header has its TTL, and the IPv6 header its hop limit.
+        const HOP_LIMITS: [(libc::c_int, u32); 2] =
+            [(libc::NFPROTO_IPV4, 8), (libc::NFPROTO_IPV6, 7)];
+        const VRRP: u8 = 112;
+        for (family, offset) in HOP_LIMITS {
+            self.add(
+                chain,
+                "VRRP advert from this link",
+                [
+                    expr::meta(Meta::Protocol, A),
+                    expr::compare(A, Compare::Equal, &[VRRP]),
+                    expr::meta(Meta::Family, A),
+                    expr::compare(A, Compare::Equal, &[family as u8]),
+                    expr::payload(Header::Network, offset, 1, A),
+                    expr::compare(A, Compare::Equal, &[255]),
                     expr::count(counter::LOCAL),
                     expr::verdict(Verdict::Accept),
                 ],

@@ -40,7 +40,7 @@ pub mod counter {
     pub const AGAIN: &CStr = c"again";
     /// No daemon answered; `queue_failure` decided.
     pub const UNCLASSIFIED: &CStr = c"unclassified";
-    /// Loopback, neighbour discovery and multicast group membership; accepted.
+    /// Loopback, neighbour discovery, multicast group membership and VRRP; accepted.
     pub const LOCAL: &CStr = c"local";
 
     /// All of them.
@@ -88,5 +88,5 @@ pub(super) fn maps() -> [Map<'static>; 4] {
 /// be adopted with its maps; any change to maps, base chains or marks has to change it.
 #[must_use]
 pub fn version(marks: Marks) -> String {
-    format!("layout-2-{:x}-{:x}", marks.key_mask(), marks.control_mask())
+    format!("layout-3-{:x}-{:x}", marks.key_mask(), marks.control_mask())
 }

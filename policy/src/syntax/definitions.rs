@@ -1,11 +1,11 @@
 //! Zones, objects, groups and services: mappings from names to what they stand for.
 
 use super::address::{self, Form, Range, looks_like_address};
-use super::record::{Keys, Record, wrong_kind};
 use super::scalar::{self, Word, one_or_more};
 use super::service;
 use crate::address::AddressSet;
 use crate::diag::{Fault, Faults, codes};
+use crate::form::{Keys, Record, wrong_kind};
 use crate::matching::Service;
 use crate::yaml::Node;
 

@@ -7,7 +7,6 @@
 pub(crate) mod address;
 mod definitions;
 mod nat;
-mod record;
 mod rule;
 pub(crate) mod scalar;
 pub(crate) mod service;
@@ -20,10 +19,10 @@ pub(crate) use scalar::Word;
 pub(crate) use test::{Destination, Test};
 
 use crate::diag::{Fault, Faults, codes};
+use crate::form::{Keys, Record};
 use crate::ruleset::{Action, OnChange, QueueFailure};
 use crate::source::Span;
 use crate::yaml::Node;
-use record::{Keys, Record};
 
 /// The version of the policy language that this crate reads.
 const VERSION: u32 = 1;

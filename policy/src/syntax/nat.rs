@@ -1,11 +1,11 @@
 //! NAT rules.
 
 use super::definitions::Entry;
-use super::record::{Keys, Record, missing, wrong_kind};
 use super::rule::{ServiceRef, addresses, entries, sequence_number, service_ref, zones};
 use super::scalar::{self, Word, Words};
 use super::service::single_port;
 use crate::diag::{Fault, Faults, codes};
+use crate::form::{Keys, Record, missing, wrong_kind};
 use crate::source::Span;
 use crate::yaml::Node;
 

@@ -1,10 +1,10 @@
 //! Filter rules.
 
 use super::definitions::Entry;
-use super::record::{Keys, Record, wrong_kind};
 use super::scalar::{self, Word, one_or_more};
 use super::service;
 use crate::diag::Faults;
+use crate::form::{Keys, Record, wrong_kind};
 use crate::matching::Service;
 use crate::parallel;
 use crate::ruleset::{Action, OnChange};

@@ -1,9 +1,9 @@
 //! Services: protocols, ports, ICMP types and codes.
 
-use super::record::{Keys, Record};
 use super::scalar::{Word, decimal, one_or_more, shorten};
 use crate::diag::{Fault, Faults, codes, suggest};
 use crate::flow::protocol;
+use crate::form::{Keys, Record};
 use crate::matching::{PortRange, Service};
 use crate::yaml::Node;
 

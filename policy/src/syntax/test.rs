@@ -2,12 +2,12 @@
 
 use super::address::{self, Form, Range};
 use super::definitions::Entry;
-use super::record::{Keys, Record, missing, wrong_kind};
 use super::rule::entries;
 use super::scalar::{self, Word};
 use super::service::{icmp_type, protocol_number, single_port};
 use crate::diag::{Fault, Faults, codes};
 use crate::flow::protocol;
+use crate::form::{Keys, Record, missing, wrong_kind};
 use crate::ruleset::Action;
 use crate::source::Span;
 use crate::yaml::Node;

@@ -7,21 +7,22 @@ use crate::yaml::Node;
 
 /// The keys that a kind of mapping can have.
 #[derive(Debug)]
-pub(crate) struct Keys<const N: usize> {
+pub struct Keys<const N: usize> {
     /// What has these keys, with its article: `a rule`.
-    pub(crate) of: &'static str,
+    pub of: &'static str,
     /// The keys.
-    pub(crate) known: [&'static str; N],
-    /// Keys of the policy language that are not built yet.
-    pub(crate) later: &'static [&'static str],
+    pub known: [&'static str; N],
+    /// Keys that are not built yet: the message says so.
+    pub later: &'static [&'static str],
 }
 
 /// A mapping, its values in the order of its [`Keys`].
-pub(super) struct Record<'t, const N: usize> {
+#[derive(Debug)]
+pub struct Record<'t, const N: usize> {
     /// The first character, to point at for what is missing.
-    pub(super) start: Span,
+    pub start: Span,
     /// Key and value of each key that is there.
-    pub(super) values: [Option<(&'t Node<'t>, &'t Node<'t>)>; N],
+    pub values: [Option<(&'t Node<'t>, &'t Node<'t>)>; N],
     /// Keys that an unknown key was perhaps meant to be: they are not reported as missing too.
     meant: [bool; N],
     keys: &'t Keys<N>,
@@ -29,7 +30,8 @@ pub(super) struct Record<'t, const N: usize> {
 
 impl<'t, const N: usize> Record<'t, N> {
     /// Reads a mapping; `None` when the node is something else.
-    pub(super) fn read(node: &'t Node<'t>, keys: &'t Keys<N>, faults: &mut Faults) -> Option<Self> {
+    #[must_use]
+    pub fn read(node: &'t Node<'t>, keys: &'t Keys<N>, faults: &mut Faults) -> Option<Self> {
         let Some(entries) = node.map() else {
             let expected = format!("{} has to be a mapping", keys.of);
             faults.push(wrong_kind(node, &expected));
@@ -61,7 +63,7 @@ impl<'t, const N: usize> Record<'t, N> {
     }
 
     /// Reports each of these keys that is not there.
-    pub(super) fn require(&self, needed: &[&str], faults: &mut Faults) {
+    pub fn require(&self, needed: &[&str], faults: &mut Faults) {
         let state = self.keys.known.iter().zip(&self.values).zip(&self.meant);
         for ((key, value), meant) in state {
             if needed.contains(key) && value.is_none() && !meant {
@@ -92,7 +94,8 @@ fn unknown<const N: usize>(keys: &Keys<N>, key: &str, span: Span, near: Option<&
 }
 
 /// The fault of a value that is of another kind than expected.
-pub(super) fn wrong_kind(node: &Node<'_>, expected: &str) -> Fault {
+#[must_use]
+pub fn wrong_kind(node: &Node<'_>, expected: &str) -> Fault {
     // A collection may be long and go over many lines: its first character is enough.
     let span = match node.text() {
         Some(_) => node.span,
@@ -103,6 +106,7 @@ pub(super) fn wrong_kind(node: &Node<'_>, expected: &str) -> Fault {
 }
 
 /// The fault of a key that is not there.
-pub(super) fn missing(of: &str, key: &str, start: Span) -> Fault {
+#[must_use]
+pub fn missing(of: &str, key: &str, start: Span) -> Fault {
     Fault::error(codes::MISSING_KEY, format!("`{key}` is missing")).at(start, format!("in {of}"))
 }

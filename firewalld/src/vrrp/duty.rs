@@ -1,0 +1,255 @@
+//! Doing what the state machine asks for: adverts, addresses, announcements, events.
+
+use super::bound::{Leg, Placed};
+use super::driver::Driver;
+use super::events::Entry;
+use super::keeper::Owned;
+use super::placement::{Changes, device};
+use super::receivers::Receivers;
+use super::transmit::Transmitter;
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+use twinwall_vrrp::action::{Action, Output};
+use twinwall_vrrp::group::Group;
+use twinwall_vrrp::router::Router;
+use twinwall_vrrp::time::Timestamp;
+use twinwall_vrrp::track::Health;
+use twinwall_vrrp::types::{GroupId, RouterId};
+
+/// How long a group whose addresses could not be put where they belong stays out.
+const RETRY: Duration = Duration::from_secs(5);
+/// How often in [`DISPUTE`] addresses that somebody removes are put back; then the group gives up.
+const RESTORES: usize = 5;
+const DISPUTE: Duration = Duration::from_secs(10);
+
+impl Driver {
+    /// Does everything that has been asked for. `removed` is a group that the state machine has
+    /// already forgotten.
+    pub(super) fn perform(&mut self, now: Timestamp, removed: Option<&Group>) {
+        while !self.out.is_empty() {
+            let mut changes = Changes::default();
+            // Groups that can't be active after all: what follows for them isn't done.
+            let mut failed: BTreeSet<GroupId> = BTreeSet::new();
+            for output in std::mem::take(&mut self.out) {
+                let Output { router: id, action } = output;
+                match action {
+                    Action::AddAddresses { accept } => {
+                        if let Some(leg) = self.leg_mut(id) {
+                            leg.placed = Some(Placed { accept });
+                            changes.put(leg);
+                        }
+                        continue;
+                    }
+                    Action::RemoveAddresses => {
+                        if let Some(leg) = self.leg_mut(id) {
+                            leg.placed = None;
+                            changes.take(leg);
+                        }
+                        continue;
+                    }
+                    _ => {}
+                }
+                self.commit(&mut changes, now, &mut failed);
+                match action {
+                    Action::SendAdvert { priority } => {
+                        let resigns = priority.is_resign();
+                        if resigns || !failed.contains(&id.group) {
+                            self.on_leg(id, removed, |transmitter, receivers, leg, router| {
+                                transmitter.advert(leg, router, priority, receivers)
+                            });
+                        }
+                    }
+                    Action::Announce if !failed.contains(&id.group) => {
+                        self.on_leg(id, removed, |transmitter, _, leg, _| {
+                            transmitter.announce(leg, &leg.addresses)
+                        });
+                    }
+                    Action::Event(event) => {
+                        if let Some((group, router)) = self.names(id) {
+                            self.events.add(Entry::of(&group, &router, &event));
+                        }
+                        self.follow_handover(id, &event, now);
+                    }
+                    Action::Announce | Action::AddAddresses { .. } | Action::RemoveAddresses => {}
+                }
+            }
+            self.commit(&mut changes, now, &mut failed);
+        }
+    }
+
+    /// Changes addresses, tells the gate, and takes the groups out for which that failed.
+    fn commit(&mut self, changes: &mut Changes, now: Timestamp, failed: &mut BTreeSet<GroupId>) {
+        if changes.is_empty() {
+            return;
+        }
+        let outcome = std::mem::take(changes).commit(&mut self.route);
+        self.tell_gate();
+        let Err(errors) = outcome else { return };
+        let mut texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        texts.dedup();
+        let text = texts.join("; ");
+        let mut out_of_service = Vec::new();
+        for bound in &self.groups {
+            let Ok(seat) = &bound.seat else { continue };
+            let concerned = seat.legs.iter().any(|leg| {
+                leg.placed.is_some() && errors.iter().any(|error| device(error.step) == leg.device)
+            });
+            if concerned {
+                failed.insert(seat.id);
+                out_of_service
+                    .push((bound.settings.name.clone(), bound.settings.addresses_track()));
+            }
+        }
+        for (group, track) in out_of_service {
+            let entry = Entry {
+                group: group.clone(),
+                event: "addresses",
+                text: text.clone(),
+                ..Entry::default()
+            };
+            self.events.add(entry);
+            self.retries.insert(group, now.after(RETRY));
+            self.node.track(&track, Health::Bad, now, &mut self.out);
+        }
+    }
+
+    /// Tells the gate which addresses are this node's.
+    pub(super) fn tell_gate(&self) {
+        let Some(keeper) = &self.keeper else { return };
+        let mut owned = Owned::default();
+        let seats = self.groups.iter().filter_map(|bound| bound.seat.as_ref().ok());
+        for leg in seats.flat_map(|seat| &seat.legs) {
+            let Some(placed) = leg.placed else { continue };
+            owned.alive.extend(leg.addresses.iter().map(|address| (*address, leg.mac)));
+            if placed.accept {
+                owned.accept.extend(leg.addresses.iter());
+            }
+        }
+        keeper.set(owned);
+    }
+
+    /// Lets groups that were taken out try again.
+    pub(super) fn retry(&mut self, now: Timestamp) {
+        let due: Vec<String> = self
+            .retries
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in due {
+            self.retries.remove(&name);
+            if let Some(bound) = self.groups.iter().find(|bound| bound.settings.name == name) {
+                let track = bound.settings.addresses_track();
+                self.node.track(&track, Health::Good, now, &mut self.out);
+            }
+        }
+    }
+
+    /// Puts back what somebody else has removed; gives up when that goes on and on.
+    pub(super) fn restore(&mut self, now: Timestamp) {
+        if !self.lacks_any() {
+            return;
+        }
+        // News of IPv6 addresses may come after the answer to what added them.
+        self.surroundings.look_anew();
+        let mut changes = Changes::default();
+        let mut concerned = Vec::new();
+        for (index, bound) in self.groups.iter().enumerate() {
+            let lacking = bound.legs().filter(|(_, leg)| self.lacks(leg));
+            let names: Vec<&str> = lacking
+                .map(|(router, leg)| {
+                    changes.put(leg);
+                    router.name.as_str()
+                })
+                .collect();
+            if !names.is_empty() {
+                concerned.push((index, names.join(", ")));
+            }
+        }
+        if concerned.is_empty() {
+            return;
+        }
+        let mut failed = BTreeSet::new();
+        self.commit(&mut changes, now, &mut failed);
+        for (index, routers) in concerned {
+            self.restored_group(index, &routers, now);
+        }
+        self.perform(now, None);
+    }
+
+    fn restored_group(&mut self, index: usize, routers: &str, now: Timestamp) {
+        let Some(bound) = self.groups.get(index) else { return };
+        let (group, track) = (bound.settings.name.clone(), bound.settings.addresses_track());
+        let times = self.restored.entry(group.clone()).or_default();
+        times.retain(|at| now.since(*at) < DISPUTE);
+        times.push(now);
+        let gives_up = times.len() > RESTORES;
+        if let Ok(seat) = &bound.seat {
+            for leg in seat.legs.iter().filter(|leg| leg.placed.is_some()) {
+                if let Err(error) = self.transmitter.announce(leg, &leg.addresses) {
+                    tracing::debug!(%error, "cannot announce addresses");
+                }
+            }
+        }
+        let text = if gives_up {
+            times.clear();
+            format!("another program keeps removing addresses of {routers}: this node gives up")
+        } else {
+            format!("another program removed addresses of {routers}: put back")
+        };
+        self.events.add(Entry {
+            group: group.clone(),
+            event: "addresses",
+            text,
+            ..Entry::default()
+        });
+        if gives_up {
+            self.retries.insert(group, now.after(DISPUTE));
+            self.node.track(&track, Health::Bad, now, &mut self.out);
+        }
+    }
+
+    fn lacks_any(&self) -> bool {
+        let seats = self.groups.iter().filter_map(|bound| bound.seat.as_ref().ok());
+        seats.flat_map(|seat| &seat.legs).any(|leg| self.lacks(leg))
+    }
+
+    /// Whether addresses that are to be there are not, or their macvlan is switched off.
+    fn lacks(&self, leg: &Leg) -> bool {
+        let off = self.surroundings.link(leg.device).is_some_and(|link| !link.up);
+        leg.placed.is_some()
+            && (leg.has_macvlan() && off
+                || leg.addresses.iter().any(|address| !self.surroundings.has(leg.device, *address)))
+    }
+
+    fn leg_mut(&mut self, id: RouterId) -> Option<&mut Leg> {
+        let seats = self.groups.iter_mut().filter_map(|bound| bound.seat.as_mut().ok());
+        seats.into_iter().find(|seat| seat.id == id.group)?.legs.get_mut(id.leg)
+    }
+
+    fn names(&self, id: RouterId) -> Option<(String, String)> {
+        let bound =
+            self.groups.iter().find(|b| b.seat.as_ref().is_ok_and(|seat| seat.id == id.group))?;
+        let router = bound.settings.routers.get(id.leg)?;
+        Some((bound.settings.name.clone(), router.name.clone()))
+    }
+
+    /// Sends something for a virtual router. What fails is not repeated: the next advert is soon.
+    fn on_leg(
+        &mut self,
+        id: RouterId,
+        removed: Option<&Group>,
+        send: impl FnOnce(&mut Transmitter, &Receivers, &Leg, &Router) -> io::Result<()>,
+    ) {
+        let Self { node, groups, transmitter, receivers, .. } = self;
+        let mut seats = groups.iter().filter_map(|bound| bound.seat.as_ref().ok());
+        let leg = seats.find(|seat| seat.id == id.group).and_then(|seat| seat.legs.get(id.leg));
+        let router = node.router(id).or_else(|| removed?.legs().get(id.leg));
+        if let (Some(leg), Some(router)) = (leg, router)
+            && let Err(error) = send(transmitter, receivers, leg, router)
+        {
+            tracing::debug!(%error, router = router.config().name, "VRRP packet not sent");
+        }
+    }
+}
