@@ -59,6 +59,7 @@ install:
 	install -D -m 0644 systemd/twinwall.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/twinwall.conf
 	install -D -m 0644 docs/man/twinwall.1 $(DESTDIR)$(PREFIX)/share/man/man1/twinwall.1
 	install -D -m 0644 docs/man/twinwall-policy.5 $(DESTDIR)$(PREFIX)/share/man/man5/twinwall-policy.5
+	install -D -m 0644 docs/man/twinwalld.yaml.5 $(DESTDIR)$(PREFIX)/share/man/man5/twinwalld.yaml.5
 	install -D -m 0644 docs/man/twinwalld.8 $(DESTDIR)$(PREFIX)/share/man/man8/twinwalld.8
 
 clean:

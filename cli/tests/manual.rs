@@ -63,7 +63,11 @@ fn verbs_and_their_options_are_in_the_manual() {
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
         let text = section(&page, &format!(".SS {}", verb.get_name()));
         let there = words(text);
-        for option in long_options(verb) {
+        for below in verb.get_subcommands().filter(|below| below.get_name() != "help") {
+            assert!(there.contains(below.get_name()), "{} {}", verb.get_name(), below.get_name());
+        }
+        let below = verb.get_subcommands().flat_map(long_options);
+        for option in long_options(verb).into_iter().chain(below) {
             let global = option == "--help";
             assert!(global || there.contains(&*option), "{} {option}", verb.get_name());
             known.insert(option);
@@ -100,7 +104,7 @@ fn fields_of_json_are_in_the_manual() {
     }
     let page = page("twinwall.1");
     let json = section(&page, ".SH JSON OUTPUT");
-    for report in ["apply", "status", "rules", "sessions", "explain"] {
+    for report in ["apply", "status", "rules", "sessions", "explain", "vrrp"] {
         let value =
             serde_json::from_str(&read(&format!("cli/tests/golden/{report}.json"))).unwrap();
         let mut names = BTreeSet::new();

@@ -53,6 +53,11 @@ fn status_is_shown_at_a_glance() {
 }
 
 #[test]
+fn virtual_routers_are_shown_with_reasons() {
+    golden("vrrp", render::vrrp);
+}
+
+#[test]
 fn rules_are_shown_with_and_without_hits() {
     golden("rules", |report| {
         format!("{}\n--hits\n\n{}", render::rules(report), render::hits(report, now()))
