@@ -1,11 +1,15 @@
-//! Interfaces: a list of them, and news about them.
+//! Interfaces: a list of them, news about them, and macvlans.
 //!
-//! Goes in: nothing. Comes out: index, name, state and kind of interfaces, and what changed. Not
-//! here: addresses and routes, and changing anything.
+//! Goes in: macvlans to make. Comes out: index, name, state and kind of interfaces, and what
+//! changed. Not here: addresses and routes; switching interfaces on and off ([`crate::address`]).
 //!
 //! Crate netlink-packet-route decodes the attributes, one by one and only those that are used, so
 //! that one that a later kernel writes differently costs no more than itself. The sockets are
 //! those of crate mnl as everywhere here; netlink-sys would be a second kind.
+
+mod macvlan;
+
+pub use macvlan::{Error as ChangeError, create_macvlan, delete};
 
 use crate::socket::{Error, Socket};
 use crate::sys;
@@ -23,7 +27,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 /// `RTM_NEWLINK` and `RTM_DELLINK`.
-const NEW: u16 = 16;
+pub(crate) const NEW: u16 = 16;
 const DELETE: u16 = 17;
 
 /// `IFLA_ADDRESS`, `IFLA_IFNAME`, `IFLA_LINK`, `IFLA_MASTER`, `IFLA_LINKINFO`,
@@ -154,6 +158,17 @@ impl AsRawFd for Watcher {
 /// The events of a datagram. Messages that can't be read or are about something else are left out.
 pub fn events(datagram: &[u8]) -> impl Iterator<Item = Event> + '_ {
     wire::messages(datagram).filter_map(|message| event(&message))
+}
+
+/// `struct ifinfomsg`: nothing about family and kind of hardware, the index, flags and which of
+/// them to change.
+pub(crate) fn header(index: u32, flags: u32, change: u32) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    let fields = [index, flags, change];
+    for (place, field) in header.chunks_exact_mut(4).skip(1).zip(fields) {
+        place.copy_from_slice(&field.to_ne_bytes());
+    }
+    header
 }
 
 fn event(message: &Message<'_>) -> Option<Event> {

@@ -3,12 +3,13 @@
 //! Not here: anything that interprets what it carries.
 #![expect(unsafe_code, reason = "the one place for system calls")]
 
+pub mod message;
 pub mod mmsg;
 
 use std::ffi::CStr;
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// The file descriptor of something that owns one, for as long as it is borrowed.
@@ -80,6 +81,76 @@ pub fn set_receive_timeout(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<
     .map(drop)
 }
 
+/// Opens a socket that doesn't block and is closed on exec.
+///
+/// # Errors
+/// What `socket` fails with.
+pub fn socket(domain: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    let kind = kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: the call takes integers only.
+    let fd = check(unsafe { libc::socket(domain, kind, protocol) })?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sets a socket option whose value is bytes.
+///
+/// # Errors
+/// What `setsockopt` fails with.
+pub fn set_option_bytes(fd: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(value.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the pointer and the length describe `value`, which outlives the call.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), length) })
+        .map(drop)
+}
+
+/// Puts a classic BPF program before the socket's queue, in place of the one before.
+///
+/// # Errors
+/// What `setsockopt` fails with: `EINVAL` for a program that isn't one, or has more than 4,096
+/// instructions.
+pub fn attach_filter(fd: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the pointer and the length describe `program`, which names a slice and its length;
+    // both outlive the call, which only reads them.
+    check(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// How many datagrams the kernel dropped at this socket because its receive buffer was full. Wraps
+/// at 2^32.
+///
+/// # Errors
+/// What `getsockopt` fails with.
+pub fn socket_drops(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    /// `SO_MEMINFO`; the same number on all architectures but PA-RISC and SPARC.
+    const MEMINFO: i32 = 55;
+    // `SK_MEMINFO_DROPS` is the last of `SK_MEMINFO_VARS` numbers.
+    let mut values = [0u32; 9];
+    let mut length = size_of_val(&values) as libc::socklen_t;
+    // SAFETY: the pointers describe `values` and `length`, which outlive the call.
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            MEMINFO,
+            values.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    })?;
+    let [.., drops] = values;
+    Ok(drops)
+}
+
 /// Sets an integer socket option.
 ///
 /// # Errors
@@ -147,6 +218,17 @@ pub fn membarrier() -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Gives the calling thread the real-time policy `SCHED_RR` with this priority, 1 to 99.
+///
+/// # Errors
+/// What `sched_setscheduler` fails with: `EPERM` without `CAP_SYS_NICE` or an `RLIMIT_RTPRIO` that
+/// allows it.
+pub fn set_realtime(priority: i32) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority };
+    // SAFETY: the pointer is to `parameters`, which outlives the call; 0 is the calling thread.
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const parameters) }).map(drop)
+}
+
 /// The name of an interface, or `None` when there is none with this index.
 #[must_use]
 pub fn interface_name(index: u32) -> Option<String> {
@@ -179,4 +261,28 @@ fn get_option(fd: RawFd, level: i32, name: i32) -> io::Result<usize> {
 
 pub(crate) fn check(result: i32) -> io::Result<i32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_real_time_priority_is_taken_or_refused() {
+        let refused = |priority| set_realtime(priority).unwrap_err().raw_os_error();
+        assert_eq!((refused(0), refused(100)), (Some(libc::EINVAL), Some(libc::EINVAL)));
+        let policy = std::thread::spawn(|| match set_realtime(1) {
+            Ok(()) => {
+                let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+                // Behind the name the third field is the first; proc(5) counts the policy as 41.
+                let mut fields = stat.rsplit(')').next().unwrap().split_whitespace();
+                fields.nth(41 - 3).unwrap().parse::<i32>().unwrap()
+            }
+            Err(error) => {
+                assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+                libc::SCHED_RR
+            }
+        });
+        assert_eq!(policy.join().unwrap(), libc::SCHED_RR);
+    }
 }

@@ -9,6 +9,8 @@ pub const F_REQUEST: u16 = 0x1;
 pub const F_ACK: u16 = 0x4;
 /// `NLM_F_DUMP`.
 pub const F_DUMP: u16 = 0x300;
+/// `NLM_F_REPLACE`.
+pub const F_REPLACE: u16 = 0x100;
 /// `NLM_F_EXCL`.
 pub const F_EXCL: u16 = 0x200;
 /// `NLM_F_CREATE`.
@@ -138,14 +140,20 @@ impl Writer {
 
     /// Begins a netfilter message: header and `nfgenmsg` with the address family and `res_id`.
     pub fn message(&mut self, kind: u16, flags: u16, seq: u32, family: u8, resource: u16) {
+        let [high, low] = resource.to_be_bytes();
+        self.message_with(kind, flags, seq, &[family, 0, high, low]);
+    }
+
+    /// Begins a message of any family: header, and the struct that its attributes follow, whose
+    /// length has to be a multiple of four.
+    pub fn message_with(&mut self, kind: u16, flags: u16, seq: u32, fixed: &[u8]) {
         self.message = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(&(flags | F_REQUEST).to_ne_bytes());
         self.bytes.extend_from_slice(&seq.to_ne_bytes());
         self.bytes.extend_from_slice(&[0; 4]);
-        self.bytes.extend_from_slice(&[family, 0]);
-        self.bytes.extend_from_slice(&resource.to_be_bytes());
+        self.bytes.extend_from_slice(fixed);
         self.seal();
     }
 

@@ -120,6 +120,15 @@ pub enum Header {
     Transport,
 }
 
+impl Header {
+    fn base(self) -> u32 {
+        match self {
+            Self::Network => libc::NFT_PAYLOAD_NETWORK_HEADER as u32,
+            Self::Transport => libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32,
+        }
+    }
+}
+
 /// Reads packet metadata into a register.
 #[must_use]
 pub fn meta(what: Meta, to: Reg) -> Expr {
@@ -248,15 +257,25 @@ pub fn range(reg: Reg, low: &[u8], high: &[u8]) -> Expr {
 /// Reads bytes of a header into registers. The rule ends when the packet is too short.
 #[must_use]
 pub fn payload(header: Header, offset: u32, length: u32, to: Reg) -> Expr {
-    let base = match header {
-        Header::Network => libc::NFT_PAYLOAD_NETWORK_HEADER,
-        Header::Transport => libc::NFT_PAYLOAD_TRANSPORT_HEADER,
-    };
     numbers(
         c"payload",
         [
             (sys::NFTNL_EXPR_PAYLOAD_DREG, to.raw()),
-            (sys::NFTNL_EXPR_PAYLOAD_BASE, base as u32),
+            (sys::NFTNL_EXPR_PAYLOAD_BASE, header.base()),
+            (sys::NFTNL_EXPR_PAYLOAD_OFFSET, offset),
+            (sys::NFTNL_EXPR_PAYLOAD_LEN, length),
+        ],
+    )
+}
+
+/// Writes registers into bytes of a header that no checksum covers.
+#[must_use]
+pub fn set_payload(header: Header, offset: u32, length: u32, from: Reg) -> Expr {
+    numbers(
+        c"payload",
+        [
+            (sys::NFTNL_EXPR_PAYLOAD_SREG, from.raw()),
+            (sys::NFTNL_EXPR_PAYLOAD_BASE, header.base()),
             (sys::NFTNL_EXPR_PAYLOAD_OFFSET, offset),
             (sys::NFTNL_EXPR_PAYLOAD_LEN, length),
         ],
@@ -273,6 +292,18 @@ pub fn decide(map: &CStr, key: Reg) -> Expr {
 #[must_use]
 pub fn value_of(map: &CStr, key: Reg, to: Reg) -> Expr {
     lookup(map, key, to.raw())
+}
+
+/// Goes on only if the key is in a set, or with `false` only if it is not.
+#[must_use]
+pub fn member(set: &CStr, key: Reg, is: bool) -> Expr {
+    let flags = if is { 0 } else { libc::NFT_LOOKUP_F_INV as u32 };
+    let mut expr = numbers(
+        c"lookup",
+        [(sys::NFTNL_EXPR_LOOKUP_SREG, key.raw()), (sys::NFTNL_EXPR_LOOKUP_FLAGS, flags)],
+    );
+    expr.push(sys::NFTNL_EXPR_LOOKUP_SET, Value::Text(set.to_owned()));
+    expr
 }
 
 /// Adds (or with `false` deletes) an element of a dynamic map.
@@ -322,6 +353,12 @@ pub fn count(counter: &CStr) -> Expr {
         numbers(c"objref", [(sys::NFTNL_EXPR_OBJREF_IMM_TYPE, uapi::NFT_OBJECT_COUNTER)]);
     expr.push(sys::NFTNL_EXPR_OBJREF_IMM_NAME, Value::Text(counter.to_owned()));
     expr
+}
+
+/// Counts into a counter of the rule's own.
+#[must_use]
+pub fn count_here() -> Expr {
+    Expr { name: c"counter", attributes: Vec::new() }
 }
 
 /// Answers with a TCP reset. For TCP packets only.

@@ -8,6 +8,7 @@
 
 pub(crate) mod conntrack;
 pub(crate) mod ruleset;
+pub(crate) mod segment;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
