@@ -1,18 +1,22 @@
 //! Telling virtual routers' macvlan interfaces from others: by their Ethernet address, which the
 //! RFC reserves for them.
 
+use twinwall_netlink::gate::MACVLANS;
 use twinwall_netlink::link::Link;
 use twinwall_policy::interfaces::InterfaceZones;
 use twinwall_policy::zone::ZoneId;
-
-/// What the names of those that this daemon makes begin with.
-pub(crate) const PREFIX: &str = "tw";
 
 /// Whether an interface is the macvlan of a virtual router (RFC 9568 section 7.3), whoever made it.
 #[must_use]
 pub(crate) fn is_virtual_router(link: &Link) -> bool {
     let ours = |mac: [u8; 6]| matches!(mac, [0x00, 0x00, 0x5e, 0x00, 0x01 | 0x02, _]);
     link.kind.as_deref() == Some("macvlan") && link.mac.is_some_and(ours)
+}
+
+/// Whether it is one that this daemon makes.
+#[must_use]
+pub(crate) fn is_ours(link: &Link) -> bool {
+    is_virtual_router(link) && MACVLANS.iter().any(|prefix| link.name.starts_with(prefix))
 }
 
 /// The zone of an interface: for the macvlan of a virtual router that of the interface below,

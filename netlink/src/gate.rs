@@ -67,6 +67,10 @@ pub enum Error {
     Transaction(transaction::Error),
 }
 
+/// What the names of virtual routers' macvlan interfaces begin with, for IPv4 and IPv6. These must
+/// not speak for themselves.
+pub const MACVLANS: [&str; 2] = ["tw4-", "tw6-"];
+
 /// The gate.
 #[derive(Debug)]
 pub struct Gate {
@@ -255,6 +259,20 @@ fn write_inet(tx: &mut Transaction, writer: &mut Writer) {
         "ICMPv6 from a virtual address that is not ours now",
         [&icmpv6(None), &drop_others(VIRTUAL6, ALIVE6, 8, 16)],
     );
+    // Membership reports, which the kernel sends by itself when an interface is switched on or loses
+    // its addresses, would tell switches that the virtual MAC address is here.
+    for prefix in MACVLANS {
+        let unspecified = [
+            expr::meta(Meta::EgressName, Reg(0)),
+            expr::compare(Reg(0), Compare::Equal, prefix.as_bytes()),
+            expr::payload(Header::Network, 8, 16, Reg(0)),
+            expr::compare(Reg(0), Compare::Equal, &[0; 16]),
+            expr::count_here(),
+            expr::verdict(Verdict::Drop),
+        ];
+        let comment = "from a virtual router's interface without an address";
+        rule(ANSWER, comment, [&family(libc::NFPROTO_IPV6), &unspecified]);
+    }
     rule(
         ACCEPT,
         "to a virtual address that takes no packets now",

@@ -96,6 +96,10 @@ pub struct Group {
     peer_state: Option<State>,
     /// Until then, adverts of a node that gave up as well may still be under way.
     in_doubt_until: Timestamp,
+    /// Whether a peer that gives up one leg is taken to give up all.
+    peer_is_group: bool,
+    /// When that was last done, and by which leg.
+    spread: Option<(usize, Timestamp)>,
 }
 
 impl Group {
@@ -123,6 +127,8 @@ impl Group {
             not_before: Timestamp::ZERO,
             peer_state: None,
             in_doubt_until: Timestamp::ZERO,
+            peer_is_group: true,
+            spread: None,
         };
         // Nothing is known of the tracked things yet. Nobody is told, since nothing has begun.
         group.apply_tracks(now, &mut Vec::new());
@@ -200,13 +206,45 @@ impl Group {
         for warning in warnings {
             router.warn(warning, Some(advert.from), now, out);
         }
+        let priority_before = router.priority_of(advert.from);
         router.received(now, advert, out);
+        match priority_before {
+            Some(priority) if advert.priority.is_resign() => self.spread(leg, priority, now),
+            _ => self.check_spread(leg, &advert, now),
+        }
+        let Some(router) = self.legs.get(leg) else { return };
         let stays = !advert.priority.is_resign() && router.ready().is_none();
         if stays && !self.active && self.leading == leg && self.in_doubt_until <= now {
             // The other node has kept the leading leg, so it didn't give up as this one did.
             self.not_before = Timestamp::ZERO;
         }
         self.settle(now, first, out);
+    }
+
+    /// The active router of a leg has given up, whose priority was this one. A peer whose virtual
+    /// routers are a group too gives all of them up at once, but a leg that has failed can't say so:
+    /// its adverts would be missed for three intervals. So this counts for all legs whose active
+    /// router had the same priority.
+    fn spread(&mut self, resigned: usize, priority: Priority, now: Timestamp) {
+        if !self.peer_is_group || self.active {
+            return;
+        }
+        let others = self.legs.iter_mut().enumerate().filter(|(leg, _)| *leg != resigned);
+        for (_, leg) in others {
+            leg.presume_resigned(priority, now);
+        }
+        self.spread = Some((resigned, now));
+    }
+
+    /// A router that is still heard on another leg, later than what was under way can be, has not
+    /// given up everything: it isn't taken for a group again.
+    fn check_spread(&mut self, leg: usize, advert: &Received, now: Timestamp) {
+        let Some((resigned, at)) = self.spread else { return };
+        let silence = now.since(at);
+        let interval = advert.interval.duration();
+        if leg != resigned && silence >= interval && silence <= interval * 3 {
+            self.peer_is_group = false;
+        }
     }
 
     pub(crate) fn track(

@@ -5,6 +5,8 @@
 
 use super::settings::{Group, Mac, Router};
 use std::net::IpAddr;
+use twinwall_netlink::gate::MACVLANS;
+use twinwall_vrrp::time::Timestamp;
 use twinwall_vrrp::types::{Family, GroupId};
 
 /// A group.
@@ -38,6 +40,8 @@ pub(super) struct Leg {
     pub(super) addresses: Box<[IpAddr]>,
     /// Whether the addresses are to be there, and whether packets to them are to be taken in.
     pub(super) placed: Option<Placed>,
+    /// When a macvlan that is no longer used is switched off.
+    pub(super) off_at: Option<Timestamp>,
 }
 
 /// How addresses are placed.
@@ -64,14 +68,13 @@ impl Bound {
 
 /// The name of the macvlan of a virtual router; `None` where there is none.
 pub(super) fn macvlan_name(router: &Router, parent: u32) -> Option<String> {
-    let family = match router.family() {
-        Family::V4 => 4,
-        Family::V6 => 6,
+    let [v4, v6] = MACVLANS;
+    let prefix = match router.family() {
+        Family::V4 => v4,
+        Family::V6 => v6,
     };
     match router.mac {
-        Mac::Virtual => {
-            Some(format!("{}{family}-{}-{parent}", crate::macvlan::PREFIX, router.vrid))
-        }
+        Mac::Virtual => Some(format!("{prefix}{}-{parent}", router.vrid)),
         Mac::Interface => None,
     }
 }

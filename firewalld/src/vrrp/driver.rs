@@ -112,6 +112,7 @@ impl Driver {
             }
             if self.next_tick <= now {
                 self.receivers.tick();
+                self.switch_idle_off(now);
                 self.next_tick = now.after(receivers::TICK);
             }
             self.retry(now);
@@ -335,7 +336,7 @@ impl Driver {
                 }
             };
             let addresses = router.addresses.as_slice().into();
-            legs.push(Leg { parent, device, mac, addresses, placed: None });
+            legs.push(Leg { parent, device, mac, addresses, placed: None, off_at: None });
             configs.push(LegConfig { config: router.config(InterfaceId(parent)), primary });
         }
         let (name, election) = (settings.name.clone(), settings.election());

@@ -19,6 +19,8 @@ use twinwall_vrrp::types::{GroupId, RouterId};
 
 /// How long a group whose addresses could not be put where they belong stays out.
 const RETRY: Duration = Duration::from_secs(5);
+/// How long a macvlan that is no longer used stays on: what is under way to it is still forwarded.
+const IDLE: Duration = Duration::from_secs(1);
 /// How often in [`DISPUTE`] addresses that somebody removes are put back; then the group gives up.
 const RESTORES: usize = 5;
 const DISPUTE: Duration = Duration::from_secs(10);
@@ -36,14 +38,18 @@ impl Driver {
                 match action {
                     Action::AddAddresses { accept } => {
                         if let Some(leg) = self.leg_mut(id) {
-                            leg.placed = Some(Placed { accept });
+                            (leg.placed, leg.off_at) = (Some(Placed { accept }), None);
                             changes.put(leg);
+                            let device = leg.device;
+                            if let Some(keeper) = &self.keeper {
+                                keeper.needs(device);
+                            }
                         }
                         continue;
                     }
                     Action::RemoveAddresses => {
                         if let Some(leg) = self.leg_mut(id) {
-                            leg.placed = None;
+                            (leg.placed, leg.off_at) = (None, Some(now.after(IDLE)));
                             changes.take(leg);
                         }
                         continue;
@@ -127,6 +133,17 @@ impl Driver {
             }
         }
         keeper.set(owned);
+    }
+
+    /// Has interfaces switched off that have been idle for a while.
+    pub(super) fn switch_idle_off(&mut self, now: Timestamp) {
+        let Some(keeper) = &self.keeper else { return };
+        let seats = self.groups.iter_mut().filter_map(|bound| bound.seat.as_mut().ok());
+        for leg in seats.flat_map(|seat| &mut seat.legs).filter(|leg| leg.has_macvlan()) {
+            if leg.off_at.take_if(|at| *at <= now).is_some() {
+                keeper.switch_off([leg.device]);
+            }
+        }
     }
 
     /// Lets groups that were taken out try again.

@@ -3,18 +3,21 @@
 //! Goes in: what this node owns, and a sign of life. Comes out: renewals of the gate's elements.
 //! Without them the gate shuts by itself ([`twinwall_netlink::gate`]): whoever kills or stops the
 //! daemon stops this too, so another node that takes the addresses over is soon the only one that
-//! answers for them.
+//! answers for them. Also switches off the interfaces that are idle.
 //!
-//! A thread of its own, since a transaction may have to wait for another one.
+//! A thread of its own, since all of this may have to wait for others.
 
 use super::Error;
 use rustix::time::{ClockId, clock_gettime};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use twinwall_netlink::address::Batch;
 use twinwall_netlink::gate::{self, Gate};
+use twinwall_netlink::socket::Socket;
 
 /// How long the gate stays open without a renewal. Less than a second, with room for what is under
 /// way.
@@ -53,6 +56,8 @@ struct Shared {
 struct Wish {
     guarded: Vec<IpAddr>,
     owned: Owned,
+    /// Interfaces to switch off.
+    idle: BTreeSet<u32>,
     rebuild: bool,
     changed: bool,
     stop: bool,
@@ -88,6 +93,16 @@ impl Keeper {
             wish.changed = true;
             self.shared.changed.notify_one();
         }
+    }
+
+    /// These interfaces are to be switched off, one after the other, unless they are needed first.
+    pub(super) fn switch_off(&self, interfaces: impl IntoIterator<Item = u32>) {
+        self.shared.lock().idle.extend(interfaces);
+    }
+
+    /// This interface is needed.
+    pub(super) fn needs(&self, interface: u32) {
+        self.shared.lock().idle.remove(&interface);
     }
 
     /// Which addresses the gate guards from now on.
@@ -141,7 +156,11 @@ fn keep(shared: &Shared, mut gate: Option<Gate>) {
         }
         let guarded = std::mem::take(&mut wish.rebuild).then(|| wish.guarded.clone());
         let owned = wish.owned.clone();
+        let idle = wish.idle.pop_first();
         drop(wish);
+        if let Some(interface) = idle {
+            switch_off(interface);
+        }
         let since = milliseconds().saturating_sub(shared.seen.load(Ordering::Relaxed));
         if Duration::from_millis(since) > ALIVE && !owned.alive.is_empty() {
             if !told {
@@ -162,6 +181,16 @@ fn keep(shared: &Shared, mut gate: Option<Gate>) {
     }
     if let Err(error) = Gate::remove() {
         tracing::warn!(%error, "cannot remove the gate for virtual addresses");
+    }
+}
+
+/// A failure is of no consequence: the gate keeps the interface silent.
+fn switch_off(interface: u32) {
+    let mut batch = Batch::new();
+    batch.link_down(interface);
+    let outcome = Socket::open_route().map(|mut socket| batch.commit(&mut socket));
+    if !matches!(outcome, Ok(Ok(()))) {
+        tracing::debug!(?outcome, "cannot switch a virtual router's interface off");
     }
 }
 

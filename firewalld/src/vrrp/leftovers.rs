@@ -4,7 +4,7 @@
 //! anything is put anywhere, not while taking over, and removed when everything is gone.
 
 use super::bound::{Bound, macvlan_name};
-use super::placement::host_length;
+use super::placement::prefix_length;
 use crate::macvlan;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use twinwall_netlink::address::{self, Batch};
 use twinwall_netlink::gate::Gate;
-use twinwall_netlink::link::{self, Link};
+use twinwall_netlink::link;
 use twinwall_netlink::socket::Socket;
 
 /// The longest file that is read, in bytes.
@@ -75,7 +75,7 @@ fn take_away(leftovers: &Leftovers) -> Result<(), String> {
     let mut batch = Batch::new();
     for (name, address) in &leftovers.addresses {
         let Some(link) = links.iter().find(|link| link.name == *name) else { continue };
-        let length = host_length(*address);
+        let length = prefix_length(*address);
         let there = present.iter().any(|known| {
             (known.interface, known.address, known.prefix_length) == (link.index, *address, length)
         });
@@ -89,9 +89,7 @@ fn take_away(leftovers: &Leftovers) -> Result<(), String> {
             errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         })?;
     }
-    let ours =
-        |link: &&Link| macvlan::is_virtual_router(link) && link.name.starts_with(macvlan::PREFIX);
-    for link in links.iter().filter(ours) {
+    for link in links.iter().filter(|link| macvlan::is_ours(link)) {
         tracing::info!("removing interface {}: left behind by the daemon before", link.name);
         link::delete(&mut socket, link.index).map_err(|error| text(&error))?;
     }

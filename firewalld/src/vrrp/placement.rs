@@ -16,17 +16,15 @@ impl Changes {
             self.0.link_up(leg.device);
         }
         for address in &leg.addresses {
-            self.0.add(leg.device, *address, host_length(*address));
+            self.0.add(leg.device, *address, prefix_length(*address));
         }
     }
 
-    /// They are not to be there.
+    /// They are not to be there. Their macvlan is switched off later ([`super::keeper`]): that takes
+    /// the kernel some 16 ms, in which it does nothing else of this kind.
     pub(super) fn take(&mut self, leg: &Leg) {
         for address in &leg.addresses {
-            self.0.remove(leg.device, *address, host_length(*address));
-        }
-        if leg.has_macvlan() {
-            self.0.link_down(leg.device);
+            self.0.remove(leg.device, *address, prefix_length(*address));
         }
     }
 
@@ -44,10 +42,12 @@ impl Changes {
     }
 }
 
-/// The prefix length of virtual addresses: they bring no route to their net along.
-pub(super) const fn host_length(address: IpAddr) -> u8 {
+/// The prefix length of virtual addresses. They bring no route to their net along, but for
+/// link-local ones: without it their macvlan couldn't answer a link-local neighbour.
+pub(super) const fn prefix_length(address: IpAddr) -> u8 {
     match address {
         IpAddr::V4(_) => 32,
+        IpAddr::V6(address) if address.is_unicast_link_local() => 64,
         IpAddr::V6(_) => 128,
     }
 }

@@ -3,7 +3,8 @@
 use super::{Heard, Phase, Received, Router};
 use crate::action::{Output, Why};
 use crate::time::{Timestamp, active_down_interval, skew_time};
-use crate::types::Centiseconds;
+use crate::types::{Centiseconds, Priority};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// What belongs to Backup.
@@ -105,6 +106,20 @@ impl Router {
         backup.interval = advert.interval;
         (backup.timer, backup.from) = (Timer::Down, now);
         backup.ready = None;
+    }
+
+    /// The priority of a router that is active as far as this one, in Backup, knows.
+    pub(crate) fn priority_of(&self, from: IpAddr) -> Option<Priority> {
+        let heard = self.heard_here().filter(|_| matches!(self.phase, Phase::Backup(_)))?;
+        (heard.from == from && !heard.priority.is_resign()).then_some(heard.priority)
+    }
+
+    /// The active router has given up on another leg. If it had this priority it is taken to have
+    /// given up here too, until it is heard again.
+    pub(crate) fn presume_resigned(&mut self, priority: Priority, now: Timestamp) {
+        if self.heard_here().is_some_and(|heard| heard.priority == priority) {
+            self.hasten(now, Timer::Resigned);
+        }
     }
 
     /// Does what the time asks for.

@@ -31,6 +31,45 @@ fn a_group_is_active_on_all_legs_or_on_none() {
 }
 
 #[test]
+fn a_peer_that_resigns_on_one_leg_is_relieved_on_all() {
+    let mut script = script(EDGE);
+    let heard =
+        "advert lan from 192.0.2.30 priority 150\nadvert wan from 203.0.113.30 priority 150";
+    script.run(&format!("start\npass 10ms\n{heard}\npass 5ms")).unwrap();
+    // The leg lan is cut: nothing comes by it any more.
+    script.run("advert wan from 203.0.113.30 priority 0\npass 60ms").unwrap();
+    assert_eq!(states(&script), [State::Backup; 2]);
+    // Skew_Time of priority 100 and 100 ms is 60.9 ms.
+    script.run("pass 1ms").unwrap();
+    assert_eq!(states(&script), [State::Active; 2]);
+}
+
+#[test]
+fn another_router_on_the_other_leg_is_not_taken_to_resign() {
+    let mut script = script(EDGE);
+    let heard =
+        "advert lan from 192.0.2.30 priority 140\nadvert wan from 203.0.113.30 priority 150";
+    script.run(&format!("start\npass 10ms\n{heard}\npass 5ms")).unwrap();
+    script.run("advert wan from 203.0.113.30 priority 0\npass 61ms").unwrap();
+    assert_eq!(states(&script), [State::Backup; 2]);
+}
+
+#[test]
+fn a_peer_whose_legs_are_no_group_is_found_out_once() {
+    let mut script = script(EDGE);
+    let both = "advert lan from 192.0.2.30 priority 150\nadvert wan from 203.0.113.30 priority 150";
+    script.run(&format!("start\npass 10ms\n{both}\npass 50ms")).unwrap();
+    script.run("advert wan from 203.0.113.30 priority 0\npass 61ms").unwrap();
+    assert_eq!(states(&script), [State::Active; 2]);
+    // It goes on with the leg lan.
+    script.run("pass 40ms\nadvert lan from 192.0.2.30 priority 150").unwrap();
+    assert_eq!(states(&script), [State::Backup; 2]);
+    script.run(&format!("pass 100ms\n{both}\npass 50ms")).unwrap();
+    script.run("advert wan from 203.0.113.30 priority 0\npass 61ms").unwrap();
+    assert_eq!(states(&script), [State::Backup; 2]);
+}
+
+#[test]
 fn a_group_of_three_waits_for_the_slowest_leg() {
     let third = format!(
         "{EDGE}
