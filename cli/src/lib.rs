@@ -17,13 +17,15 @@ mod explain;
 pub mod options;
 pub mod output;
 pub mod render;
+mod sync;
 pub mod tuple;
 mod vrrp;
 
 use clap::Parser;
-use options::{Failover, Options, Verb, Vrrp};
+use options::{Failover, Options, Sync, Verb, Vrrp};
 use std::ffi::OsString;
 use std::process::ExitCode;
+use twinwall_control::Request;
 
 /// Runs the command with its arguments, the program's name first.
 #[must_use]
@@ -54,6 +56,8 @@ fn run(options: &Options) -> Result<output::Done, output::Failure> {
         Verb::Explain(verb) => explain::run(socket, verb, json),
         Verb::Vrrp(Vrrp::Status) => vrrp::status(socket, json),
         Verb::Vrrp(Vrrp::Events(verb)) => vrrp::events(socket, verb.follow),
+        Verb::Sync(Sync::Status) => sync::run(socket, &Request::Sync, json),
+        Verb::Sync(Sync::Resync) => sync::run(socket, &Request::Resync, json),
         Verb::Failover(Failover::Now(verb)) => vrrp::fail_over(socket, verb, json),
         Verb::Failover(Failover::Back(verb)) => vrrp::fail_back(socket, verb, json),
     }

@@ -64,6 +64,9 @@ pub enum Verb {
     /// Show virtual routers (VRRP) and what has happened to them
     #[command(subcommand, after_help = VRRP)]
     Vrrp(Vrrp),
+    /// Show how sessions are replicated to the peer
+    #[command(subcommand, after_help = SYNC)]
+    Sync(Sync),
     /// Give active virtual routers to the peer, and take them back
     #[command(subcommand, after_help = FAILOVER)]
     Failover(Failover),
@@ -84,6 +87,15 @@ pub struct Events {
     /// Go on with what happens from now on, until interrupted
     #[arg(long)]
     pub follow: bool,
+}
+
+/// What to do about session replication.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Sync {
+    /// Show the peer, both policies, sessions here, there and differing, and what went wrong
+    Status,
+    /// Have both nodes compare their sessions and exchange what differs
+    Resync,
 }
 
 /// Which way to hand over.
@@ -264,6 +276,11 @@ Examples:
   twinwall vrrp status
   twinwall vrrp status --json | jq -r '.groups[] | .name + \" \" + .state'
   twinwall vrrp events --follow";
+
+const SYNC: &str = "\
+Examples:
+  twinwall sync status
+  twinwall sync status --json | jq .differing";
 
 const FAILOVER: &str = "\
 Nothing is lost: this node forwards until the peer is heard to be active. It stays backup, whatever

@@ -366,7 +366,7 @@ fn wrong_arguments_exit_with_1_and_not_with_2() {
 #[test]
 fn verbs_that_are_not_built_do_not_exist() {
     let place = Place::new(GOOD);
-    for verb in ["plan", "rollback", "history", "diff", "sync", "doctor", "top"] {
+    for verb in ["plan", "rollback", "history", "diff", "doctor", "top"] {
         let ran = place.run(&[verb]);
         assert_eq!(ran.code, 1);
         assert!(ran.stderr.contains("unrecognized subcommand"), "{}", ran.stderr);

@@ -58,6 +58,11 @@ fn virtual_routers_are_shown_with_reasons() {
 }
 
 #[test]
+fn replication_is_shown_with_what_went_wrong() {
+    golden("sync", render::sync);
+}
+
+#[test]
 fn rules_are_shown_with_and_without_hits() {
     golden("rules", |report| {
         format!("{}\n--hits\n\n{}", render::rules(report), render::hits(report, now()))

@@ -7,6 +7,7 @@
 pub mod client;
 pub mod report;
 pub mod source;
+pub mod sync;
 pub mod vrrp;
 
 use serde::{Deserialize, Serialize};
@@ -103,6 +104,10 @@ pub enum Request {
         /// Only this group.
         group: Option<String>,
     },
+    /// Answered by [`sync::Status`].
+    Sync,
+    /// Have both nodes compare their sessions. Answered by [`sync::Status`].
+    Resync,
 }
 
 /// What `twinwalld` answers: a report, or why there is none.

@@ -8,6 +8,7 @@
 //! thread warden     notices when somebody deletes the table
 //! thread journal    writes the session log
 //! thread vrrp       elects the active gateway of a pair; thread keeper keeps its gate open
+//! thread sync       replicates sessions to the peer; sync-write, sync-list, recorder help it
 //! event loop        control socket, signals, watchdog
 //! ```
 
@@ -21,13 +22,13 @@ use crate::lock::{self, Lock};
 use crate::observer::{self, Observer};
 use crate::options::Options;
 use crate::worker::{Shared, Workers};
-use crate::{vrrp, warden, watchdog};
+use crate::{sync, vrrp, warden, watchdog};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use twinwall_netlink::dataplane::Guard;
+use twinwall_netlink::dataplane::{Guard, Peer};
 use twinwall_netlink::nfqueue;
 
 /// Why the daemon can't start or go on.
@@ -51,6 +52,9 @@ pub enum Error {
     /// Virtual routers can't be had.
     #[error(transparent)]
     Vrrp(#[from] vrrp::Error),
+    /// Sessions can't be replicated.
+    #[error(transparent)]
+    Sync(#[from] sync::Error),
     /// The interfaces can't be listed.
     #[error("cannot list the interfaces: {0}")]
     Links(twinwall_netlink::socket::Error),
@@ -107,7 +111,8 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let lock = Lock::take()?;
     let follower = Follower::open().map_err(io("watch the interfaces"))?;
     let links = follower.links().map_err(Error::Links)?;
-    let prepared = engine::prepare(options, links)?;
+    let peer = config.sync.as_ref().map(|sync| Peer { local: sync.local, peer: sync.peer });
+    let prepared = engine::prepare(options, peer, links)?;
     let journal = Journal::start(options.log_rate).map_err(io("start the session log"))?;
     let marks = options.marks().map_err(engine::StartError::from)?;
     let shared = Shared { gate: prepared.gate.clone(), marks, journal };
@@ -139,6 +144,7 @@ async fn serve(
     let io = |attempt| move |source| Error::Io { attempt, source };
     let Parts { prepared, workers, shared } = parts;
     let published = prepared.published.clone();
+    let replicated = prepared.published.clone();
     let (engine_sender, commands) = engine::channel();
     let guard = Guard::open().map_err(engine::StartError::from)?;
     let engine = prepared.take_over(workers.counts())?;
@@ -152,12 +158,28 @@ async fn serve(
     let news = engine_sender.clone();
     spawn("warden", move || warden::run(guard, &news))?;
     // Last, so that a node that becomes active can decide what comes to it.
-    let (vrrp, vrrp_thread) = vrrp::start(config.groups.clone(), options.state_dir.clone())?;
+    let (sync_sender, sync_inbox) = match &config.sync {
+        Some(_) => sync::channel().map(|(sender, inbox)| (Some(sender), Some(inbox)))?,
+        None => (None, None),
+    };
+    let state_dir = options.state_dir.clone();
+    let (vrrp, vrrp_thread) =
+        vrrp::start(config.groups.clone(), state_dir.clone(), sync_sender.clone())?;
+    let sync_thread = match (&config.sync, sync_inbox) {
+        (Some(settings), Some(inbox)) => {
+            let mask = shared.marks.key_mask();
+            let vrrp = vrrp.clone();
+            let surroundings = sync::Surroundings { published: replicated, mask, vrrp, state_dir };
+            Some(sync::start(settings, inbox, surroundings)?)
+        }
+        _ => None,
+    };
     let (groups, watched) = watch::channel(Arc::from(config.groups));
     let desk = Desk {
         engine: engine_sender.clone(),
         observer: observer_sender,
         vrrp: vrrp.clone(),
+        sync: sync_sender.clone(),
         groups: Arc::new(groups),
         config: options.config.clone(),
     };
@@ -190,6 +212,12 @@ async fn serve(
     vrrp.stop();
     if vrrp_thread.join().is_err() {
         tracing::error!("the VRRP thread had panicked");
+    }
+    if let Some(sync) = &sync_sender {
+        sync.stop();
+    }
+    if sync_thread.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("the sync thread had panicked");
     }
     // First the queue expression goes, then the workers answer what is left in the queues.
     engine_sender.stop();

@@ -4,12 +4,14 @@
 //! apply, reload                      engine     changes the running policy, one after the other
 //! status, rules, sessions, explain   observer   reads; never waits for a reload to finish
 //! vrrp, failover                     vrrp       owns the state machine
+//! sync                               sync       replicates sessions
 //! ```
 
 use crate::config::Config;
 use crate::engine;
 use crate::observer::{self, Question};
 use crate::reply::{Answered, answer, refusal};
+use crate::sync;
 use crate::vrrp;
 use crate::vrrp::settings::Group;
 use std::path::PathBuf;
@@ -21,6 +23,9 @@ use twinwall_control::Request;
 /// The longest wait for an event, well within what a client waits for an answer.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// What is said of session replication where there is none.
+const NO_SYNC: &str = "session replication is not configured";
+
 /// The way to all threads.
 #[derive(Clone, Debug)]
 pub struct Desk {
@@ -30,6 +35,8 @@ pub struct Desk {
     pub observer: observer::Sender,
     /// To the thread that owns the virtual routers.
     pub vrrp: vrrp::Sender,
+    /// To the thread that replicates sessions, if they are replicated.
+    pub sync: Option<sync::Sender>,
     /// What is watched on behalf of VRRP.
     pub groups: Arc<watch::Sender<Arc<[Group]>>>,
     /// The file of the daemon's own settings.
@@ -57,6 +64,14 @@ impl Desk {
             Request::Vrrp => self.vrrp.status(reply),
             Request::FailOver { group } => self.vrrp.fail_over(group, reply),
             Request::FailBack { group } => self.vrrp.fail_back(group, reply),
+            Request::Sync => match &self.sync {
+                Some(sync) => sync.status(reply),
+                None => return refusal(NO_SYNC.into()),
+            },
+            Request::Resync => match &self.sync {
+                Some(sync) => sync.resync(reply),
+                None => return refusal(NO_SYNC.into()),
+            },
             Request::Reload | Request::VrrpEvents { .. } => Ok(()),
         };
         match accepted {
@@ -81,6 +96,9 @@ impl Desk {
         if answer.refusal.is_none() {
             self.vrrp.configure(config.groups.clone()).await;
             self.groups.send_replace(config.groups.into());
+            if let Some(sync) = &self.sync {
+                sync.renew_keys();
+            }
         }
         answer
     }

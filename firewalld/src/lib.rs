@@ -32,6 +32,7 @@ pub mod published;
 pub mod reply;
 pub mod snapshot;
 pub mod state;
+pub mod sync;
 pub mod vrrp;
 pub mod warden;
 pub mod watchdog;

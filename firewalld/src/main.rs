@@ -7,7 +7,14 @@ use twinwall_firewalld::{daemon, options::Options};
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("TWINWALL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_target(false);
+    // A full disk or a journal that hangs must not hold up adverts: a thread of its own writes, and
+    // what comes while its queue of 128,000 lines is full is lost.
+    let (stdout, _written_at_the_end) = tracing_appender::non_blocking(std::io::stdout());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(stdout);
     // The journal has its own clock.
     match std::env::var_os("JOURNAL_STREAM") {
         Some(_) => log.without_time().init(),

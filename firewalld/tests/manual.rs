@@ -24,7 +24,7 @@ fn every_key_is_in_the_manual() {
     let there: BTreeSet<&str> =
         page.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
     let mut keys = 0;
-    for file in ["mod.rs", "vrrp.rs"] {
+    for file in ["mod.rs", "vrrp.rs", "sync.rs"] {
         let source = fs::read_to_string(root().join("firewalld/src/config").join(file)).unwrap();
         for list in source.split("known: [").skip(1) {
             let list = list.split(']').next().unwrap();

@@ -111,7 +111,8 @@ fn measure(variant: Variant, count: u32, rate: u32) -> Cost {
     let mac = if variant == Variant::Ignored { NOBODY_MAC } else { GATEWAY_MAC };
     ip(&format!("-n client neigh replace 10.1.255.254 lladdr {mac} dev c0 nud permanent"));
     let mut dataplane = Dataplane::open(Marks::default()).unwrap();
-    let settings = Settings { first_queue: QUEUE, queues: 1, open_on_failure: false, nat: vec![] };
+    let settings =
+        Settings { first_queue: QUEUE, queues: 1, open_on_failure: false, nat: vec![], peer: None };
     if variant == Variant::Accepted {
         nft(
             "table inet plain { chain f { type filter hook forward priority 0; ct mark 0 accept; }; }",

@@ -106,6 +106,13 @@ impl Socket {
         sys::netlink_join(self.fd(), group)
     }
 
+    /// The port that the kernel gave to this socket. Notifications of changes that it asked for
+    /// carry it.
+    #[must_use]
+    pub fn port(&self) -> u32 {
+        self.mnl.portid()
+    }
+
     /// The next sequence number.
     pub fn next_seq(&mut self) -> u32 {
         self.seq = self.seq.wrapping_add(1).max(1);

@@ -34,8 +34,12 @@ pub const NFGENMSG: usize = 4;
 pub struct Message<'a> {
     /// `nlmsg_type`.
     pub kind: u16,
+    /// `nlmsg_flags`.
+    pub flags: u16,
     /// `nlmsg_seq`.
     pub seq: u32,
+    /// `nlmsg_pid`: in a notification the port of the socket whose request it is about, or 0.
+    pub port: u32,
     /// What follows the header.
     pub payload: &'a [u8],
 }
@@ -75,9 +79,11 @@ impl<'a> Iterator for Messages<'a> {
         let length = u32_ne(header, 0)? as usize;
         let payload = self.rest.get(HEADER..length)?;
         let kind = u16_ne(header, 4)?;
+        let flags = u16_ne(header, 6)?;
         let seq = u32_ne(header, 8)?;
+        let port = u32_ne(header, 12)?;
         self.rest = self.rest.get(align(length)..).unwrap_or_default();
-        Some(Message { kind, seq, payload })
+        Some(Message { kind, flags, seq, port, payload })
     }
 }
 
@@ -308,7 +314,8 @@ mod tests {
         let mut messages = messages(bytes);
         let message = messages.next().unwrap();
         assert!(messages.next().is_none());
-        assert_eq!((message.kind, message.seq), (0x0102, 7));
+        assert_eq!((message.kind, message.seq, message.port), (0x0102, 7, 0));
+        assert_eq!(message.flags, F_REQUEST | F_CREATE);
         assert_eq!(message.payload[..NFGENMSG], [2, 0, 0x0a, 0x0b]);
         let seen = message.attributes().collect::<Vec<_>>();
         assert_eq!(seen[0], (1, &[9][..]));
@@ -372,7 +379,8 @@ mod tests {
 
     #[test]
     fn an_error_without_a_code_is_no_acknowledgement() {
-        let errno = |payload: &[u8]| Message { kind: ERROR, seq: 1, payload }.errno();
+        let errno =
+            |payload: &[u8]| Message { kind: ERROR, flags: 0, seq: 1, port: 0, payload }.errno();
         assert_eq!(errno(&(-2i32).to_ne_bytes()), 2);
         assert_eq!(errno(&[0; 4]), 0);
         assert_ne!(errno(&[0; 3]), 0);

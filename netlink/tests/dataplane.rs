@@ -9,7 +9,7 @@ use twinwall_netlink::dataplane::nat::{Action, Addresses, Pattern, Rule, Service
 use twinwall_netlink::dataplane::{Dataplane, Decision, Marks, Settings, Switch};
 
 fn settings() -> Settings {
-    Settings { first_queue: 0, queues: 2, open_on_failure: false, nat: nat_rules() }
+    Settings { first_queue: 0, queues: 2, open_on_failure: false, nat: nat_rules(), peer: None }
 }
 
 fn nat_rules() -> Vec<Rule> {

@@ -17,7 +17,13 @@ const ALLOWED: [(&str, &[&str]); 9] = [
     ("twinwall-control", &[]),
     (
         "twinwall-firewalld",
-        &["twinwall-control", "twinwall-netlink", "twinwall-policy", "twinwall-vrrp"],
+        &[
+            "twinwall-control",
+            "twinwall-ctsync",
+            "twinwall-netlink",
+            "twinwall-policy",
+            "twinwall-vrrp",
+        ],
     ),
     ("twinwall-cli", &["twinwall-control", "twinwall-policy"]),
     ("twinwall-testbed", &["twinwall-control"]),
@@ -46,8 +52,11 @@ const IMPURE: [&str; 16] = [
     "tracing-subscriber",
 ];
 
-/// The only crate with unsafe code.
+/// The only crate whose files may all have unsafe code.
 const UNSAFE: &str = "twinwall-netlink";
+
+/// The only file outside of it that may: vector instructions of the classifier.
+const UNSAFE_FILE: (&str, &str) = ("twinwall-policy", "classify/engine/simd.rs");
 
 #[test]
 fn workspace_crates_depend_only_on_what_the_architecture_allows() {
@@ -82,7 +91,7 @@ fn pure_crates_have_no_clock_socket_or_randomness_beneath_them() {
 }
 
 #[test]
-fn only_one_crate_may_lift_the_ban_on_unsafe_code() {
+fn only_one_crate_and_one_file_may_lift_the_ban_on_unsafe_code() {
     let metadata = metadata();
     for (name, package) in workspace(&metadata) {
         let manifest = package["manifest_path"].as_str().unwrap();
@@ -92,7 +101,9 @@ fn only_one_crate_may_lift_the_ban_on_unsafe_code() {
         for file in rust_files(&folder) {
             let text = std::fs::read_to_string(&file).unwrap();
             let lifts = text.contains("unsafe_code");
-            assert!(!lifts || name == UNSAFE, "{} lifts the ban on unsafe code", file.display());
+            let excepted = name == UNSAFE_FILE.0 && file == folder.join(UNSAFE_FILE.1);
+            let may = name == UNSAFE || excepted;
+            assert!(!lifts || may, "{} lifts the ban on unsafe code", file.display());
         }
     }
 }

@@ -7,6 +7,7 @@
 //! sessions   sessions, one a line
 //! explain    why a packet is decided as it is
 //! vrrp       virtual routers, handovers
+//! sync       session replication
 //! table      aligned columns        words   numbers, sizes, times
 //! ```
 //!
@@ -18,6 +19,7 @@ mod explain;
 mod rules;
 mod sessions;
 mod status;
+mod sync;
 mod table;
 mod vrrp;
 mod words;
@@ -27,5 +29,6 @@ pub use explain::{Question, explain};
 pub use rules::{hits, rules};
 pub use sessions::sessions;
 pub use status::status;
+pub use sync::sync;
 pub use vrrp::{handover, vrrp};
 pub use words::counted;

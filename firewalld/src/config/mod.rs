@@ -4,6 +4,7 @@
 //! words and the form that policies have ([`twinwall_policy::diag`]). Not here: the policy, and
 //! what the settings do.
 
+mod sync;
 mod value;
 mod vrrp;
 
@@ -30,9 +31,11 @@ const LIMITS: Limits =
 pub struct Config {
     /// The groups of virtual routers; none without VRRP.
     pub groups: Vec<settings::Group>,
+    /// Session replication, if there is any.
+    pub sync: Option<crate::sync::settings::Settings>,
 }
 
-const FILE: Keys<1> = Keys { of: "the daemon's settings", known: ["vrrp"], later: &["sync"] };
+const FILE: Keys<2> = Keys { of: "the daemon's settings", known: ["vrrp", "sync"], later: &[] };
 
 impl Config {
     /// Reads the settings of a file. The default file need not be there; `closing` says what
@@ -69,10 +72,12 @@ impl Config {
                 Ok(tree) if tree.is_nothing() => {}
                 Ok(tree) => {
                     if let Some(record) = Record::read(&tree, &FILE, &mut faults) {
-                        let [section] = record.values;
+                        let [section, replication] = record.values;
                         config.groups = section
                             .map(|(_, value)| vrrp::groups(value, &mut faults))
                             .unwrap_or_default();
+                        config.sync =
+                            replication.and_then(|(_, value)| sync::settings(value, &mut faults));
                     }
                 }
                 Err(fault) => faults.push(fault),

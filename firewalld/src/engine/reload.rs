@@ -373,6 +373,7 @@ pub(super) fn settings_for(
         first_queue: base.first_queue,
         queues: base.queues,
         open_on_failure: rules.queue_failure == QueueFailure::Open,
+        peer: base.peer,
         nat: nat::rules(rules, links).map_err(|error| error.to_string())?,
     })
 }

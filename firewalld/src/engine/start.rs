@@ -17,7 +17,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 use twinwall_control::{SourceFile, source};
-use twinwall_netlink::dataplane::{self, Counter, Dataplane, Decision, Present, Settings, Switch};
+use twinwall_netlink::dataplane::{
+    self, Counter, Dataplane, Decision, Peer, Present, Settings, Switch,
+};
 use twinwall_netlink::link::Link;
 use twinwall_netlink::socket;
 use twinwall_policy::diff::{self, Installed};
@@ -67,11 +69,12 @@ struct Choice {
     stored: Option<Running>,
 }
 
-/// Reads state, policy and the kernel's table, and changes nothing yet.
+/// Reads state, policy and the kernel's table, and changes nothing yet. `peer` are the ends of the
+/// sync channel, which is not filtered.
 ///
 /// # Errors
 /// When there is no policy that could run, or the kernel lacks what is needed.
-pub fn prepare(options: &Options, links: Vec<Link>) -> Result<Prepared, Error> {
+pub fn prepare(options: &Options, peer: Option<Peer>, links: Vec<Link>) -> Result<Prepared, Error> {
     let marks = options.marks()?;
     let directory = Directory::open(&options.state_dir)?;
     let mut dataplane = Dataplane::open(marks)?;
@@ -83,6 +86,7 @@ pub fn prepare(options: &Options, links: Vec<Link>) -> Result<Prepared, Error> {
         queues: options.worker_count(),
         open_on_failure: false,
         nat: Vec::new(),
+        peer,
     };
     let settings = settings_for(&base, rules, &links).map_err(Error::Policy)?;
     let zones = Arc::new(Zones::new(InterfaceZones::new(&rules.zones), &links));

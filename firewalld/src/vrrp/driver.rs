@@ -5,11 +5,13 @@ use super::events::{Entry, Log};
 use super::handover::Pending;
 use super::keeper::Keeper;
 use super::receivers::{self, Place, Receivers, Wanted};
+use super::replication::Replication;
 use super::settings::{Group, Router, Watched};
 use super::surroundings::Surroundings;
 use super::transmit::Transmitter;
 use super::{Command, Error, Inbox, leftovers, report};
 use crate::reply::respond;
+use crate::sync;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +55,8 @@ pub(super) struct Driver {
     inbox: Inbox,
     state_dir: PathBuf,
     next_tick: Timestamp,
+    /// What the sync channel has to do with it.
+    pub(super) replication: Replication,
 }
 
 impl Driver {
@@ -63,6 +67,7 @@ impl Driver {
         state_dir: PathBuf,
         inbox: Inbox,
         events: Arc<Log>,
+        sync: Option<sync::Sender>,
     ) -> Result<Self, Error> {
         let io = |attempt| move |source| Error::Io { attempt, source };
         let keeper = match guarded(groups.iter()) {
@@ -87,6 +92,7 @@ impl Driver {
             inbox,
             state_dir,
             next_tick: Timestamp::ZERO,
+            replication: Replication::new(sync),
         })
     }
 
@@ -119,6 +125,7 @@ impl Driver {
             self.node.poll(now, &mut self.out);
             self.perform(now, None);
             self.expire_handovers(now);
+            self.tell_roles();
             if let Some(keeper) = &self.keeper {
                 keeper.alive();
             }
@@ -218,6 +225,14 @@ impl Driver {
                 // Nobody waits any more when this fails.
                 let _ = done.send(());
             }
+            Command::Peer(report) => {
+                self.node.peer_report(now, report, &mut self.out);
+                self.perform(now, None);
+            }
+            Command::PeerState(state) => self.peer_state(state, now),
+            Command::Hold(time) => self.hold(now.after(time), now),
+            Command::Allow => self.allow(now),
+            Command::PeerReady(id) => self.peer_is_ready(id, now),
             Command::Stop => {}
         }
     }
@@ -346,6 +361,7 @@ impl Driver {
         self.surroundings.catch_up();
         let track = settings.addresses_track();
         self.node.track(&track, Health::Good, now, &mut self.out);
+        self.hold_on(now);
         Ok(Seat { id, legs })
     }
 

@@ -100,9 +100,8 @@ impl Driver {
     /// Takes in an event that may be about a handover.
     pub(super) fn follow_handover(&mut self, id: RouterId, event: &Event, now: Timestamp) {
         let outcome = match event {
-            // Nothing has to be copied to the peer first.
             Event::HandOver(action::HandOver::Asked) => {
-                return self.node.peer_ready(id.group, now, &mut self.out);
+                return self.ask_whether_ready(id.group, now);
             }
             Event::HandOver(progress) if progress.is_over() => {
                 Outcome { done: false, text: progress.to_string() }
@@ -112,6 +111,7 @@ impl Driver {
             }
             _ => return,
         };
+        self.no_longer_asked(id.group);
         for pending in &mut self.handovers {
             for group in pending.groups.iter_mut().filter(|group| group.id == id.group) {
                 group.outcome.get_or_insert_with(|| outcome.clone());

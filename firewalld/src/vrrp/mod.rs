@@ -31,6 +31,7 @@ mod keeper;
 mod leftovers;
 mod placement;
 mod receivers;
+mod replication;
 mod report;
 mod scripts;
 pub mod settings;
@@ -42,6 +43,7 @@ pub use leftovers::release;
 
 use crate::engine::Unavailable;
 use crate::reply::Reply;
+use crate::sync;
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -49,6 +51,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
+use twinwall_vrrp::action::State;
+use twinwall_vrrp::router::PeerReport;
 use twinwall_vrrp::track::Health;
 
 /// Commands that may wait.
@@ -62,6 +67,11 @@ enum Command {
     FailBack { group: Option<String>, reply: Reply },
     Health { track: String, health: Health },
     Configure { groups: Vec<settings::Group>, done: tokio::sync::oneshot::Sender<()> },
+    Peer(PeerReport),
+    PeerState(State),
+    Hold(Duration),
+    Allow,
+    PeerReady(u32),
     Stop,
 }
 
@@ -97,13 +107,15 @@ pub enum Error {
     Gate(#[from] twinwall_netlink::gate::Error),
 }
 
-/// Starts the thread. What a daemon before left behind is removed first.
+/// Starts the thread. What a daemon before left behind is removed first. With session replication
+/// the two tell each other what they know of the peer.
 ///
 /// # Errors
 /// When sockets or the gate can't be had.
 pub fn start(
     groups: Vec<settings::Group>,
     state_dir: PathBuf,
+    sync: Option<sync::Sender>,
 ) -> Result<(Sender, JoinHandle<()>), Error> {
     let io = |attempt| move |source| Error::Io { attempt, source };
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
@@ -114,7 +126,7 @@ pub fn start(
     let sender = Sender { commands, bell: Arc::clone(&bell), events: Arc::clone(&events) };
     release(&state_dir);
     let inbox = Inbox { commands: waiting, bell };
-    let driver = driver::Driver::new(groups, state_dir, inbox, events)?;
+    let driver = driver::Driver::new(groups, state_dir, inbox, events, sync)?;
     let thread = std::thread::Builder::new()
         .name("vrrp".into())
         .spawn(move || driver.run())
@@ -163,6 +175,31 @@ impl Sender {
     /// Tells how a tracked thing is. One that gets lost is told again with the next look.
     pub fn health(&self, track: &str, health: Health) {
         let _ = self.send(Command::Health { track: track.to_owned(), health });
+    }
+
+    /// What the sync channel knows of the peer.
+    pub(crate) fn peer(&self, report: PeerReport) {
+        let _ = self.send(Command::Peer(report));
+    }
+
+    /// What the sync channel says of the peer's only group.
+    pub(crate) fn peer_state(&self, state: State) {
+        let _ = self.send(Command::PeerState(state));
+    }
+
+    /// Sessions of the peer are still to come: it isn't relieved for so long.
+    pub(crate) fn hold(&self, time: Duration) {
+        let _ = self.send(Command::Hold(time));
+    }
+
+    /// All sessions of the peer are here.
+    pub(crate) fn allow(&self) {
+        let _ = self.send(Command::Allow);
+    }
+
+    /// The peer has everything that it was to have before a handover.
+    pub(crate) fn peer_ready(&self, id: u32) {
+        let _ = self.send(Command::PeerReady(id));
     }
 
     /// Replaces the settings, and returns when they hold.

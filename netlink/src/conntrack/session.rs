@@ -4,26 +4,33 @@
 //! bytes of the original tuple as they came, so that the session can be named again without
 //! encoding it anew. Not here: requests.
 
+use super::proto::ProtoInfo;
 use super::tuple::Tuple;
 use crate::wire::{self, Message, attributes, be16, be32, be64};
 
 /// `enum ctattr_type`.
 pub(super) const TUPLE_ORIG: u16 = 1;
 pub(super) const TUPLE_REPLY: u16 = 2;
-const STATUS: u16 = 3;
-const PROTOINFO: u16 = 4;
-const TIMEOUT: u16 = 7;
+pub(super) const STATUS: u16 = 3;
+pub(super) const PROTOINFO: u16 = 4;
+pub(super) const HELP: u16 = 5;
+pub(super) const NAT_SRC: u16 = 6;
+pub(super) const TIMEOUT: u16 = 7;
 pub(super) const MARK: u16 = 8;
-const COUNTERS_ORIG: u16 = 9;
-const COUNTERS_REPLY: u16 = 10;
+pub(super) const COUNTERS_ORIG: u16 = 9;
+pub(super) const COUNTERS_REPLY: u16 = 10;
 pub(super) const ID: u16 = 12;
-const TUPLE_MASTER: u16 = 14;
+pub(super) const NAT_DST: u16 = 13;
+pub(super) const TUPLE_MASTER: u16 = 14;
+pub(super) const SEQ_ADJ_ORIG: u16 = 15;
+pub(super) const SEQ_ADJ_REPLY: u16 = 16;
 pub(super) const ZONE: u16 = 18;
 pub(super) const MARK_MASK: u16 = 21;
+pub(super) const LABELS: u16 = 22;
+pub(super) const SYNPROXY: u16 = 24;
+pub(super) const STATUS_MASK: u16 = 26;
 
-/// `CTA_PROTOINFO_TCP`, `CTA_PROTOINFO_TCP_STATE`, `CTA_COUNTERS_PACKETS` and `_BYTES`.
-const PROTOINFO_TCP: u16 = 1;
-const PROTOINFO_TCP_STATE: u16 = 1;
+/// `CTA_COUNTERS_PACKETS` and `_BYTES`.
 const COUNTERS_PACKETS: u16 = 1;
 const COUNTERS_BYTES: u16 = 2;
 
@@ -93,8 +100,20 @@ impl Status {
     pub const SRC_NAT: Self = Self(1 << 4);
     /// Its destination is translated.
     pub const DST_NAT: Self = Self(1 << 5);
+    /// Sequence numbers are shifted.
+    pub const SEQ_ADJUST: Self = Self(1 << 6);
+    /// Its translation of the source, even if it is none, is settled.
+    pub const SRC_NAT_DONE: Self = Self(1 << 7);
+    /// Its translation of the destination, even if it is none, is settled.
+    pub const DST_NAT_DONE: Self = Self(1 << 8);
     /// It is being removed.
     pub const DYING: Self = Self(1 << 9);
+    /// Packets don't prolong it.
+    pub const FIXED_TIMEOUT: Self = Self(1 << 10);
+    /// A rule or a program chose its helper.
+    pub const HELPER: Self = Self(1 << 13);
+    /// It goes past the rules, in software.
+    pub const OFFLOAD: Self = Self(1 << 14);
 
     /// Whether all bits of `other` are set.
     #[must_use]
@@ -167,14 +186,13 @@ pub fn sessions(datagram: &[u8]) -> impl Iterator<Item = Option<Session<'_>>> {
 }
 
 fn parse_tcp_state(bytes: &[u8]) -> Option<u8> {
-    let tcp = attributes(bytes).find(|(kind, _)| *kind == PROTOINFO_TCP)?.1;
-    match attributes(tcp).find(|(kind, _)| *kind == PROTOINFO_TCP_STATE)?.1 {
-        [state] => Some(*state),
+    match ProtoInfo::parse(bytes)? {
+        Some(ProtoInfo::Tcp(tcp)) => Some(tcp.state),
         _ => None,
     }
 }
 
-fn parse_counter(bytes: &[u8]) -> Option<Counter> {
+pub(super) fn parse_counter(bytes: &[u8]) -> Option<Counter> {
     let mut counter = Counter::default();
     for (kind, payload) in attributes(bytes) {
         match kind {
@@ -188,6 +206,7 @@ fn parse_counter(bytes: &[u8]) -> Option<Counter> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::proto::{PROTOINFO_TCP, TCP_STATE};
     use super::super::tuple::Layer4;
     use super::super::tuple::tests::{any_tuple, bytes};
     use super::*;
@@ -214,7 +233,7 @@ mod tests {
         writer.nest(PROTOINFO, |w| {
             w.nest(PROTOINFO_TCP, |w| {
                 w.byte(2, 7);
-                w.byte(PROTOINFO_TCP_STATE, 3);
+                w.byte(TCP_STATE, 3);
             });
         });
         writer.be32(TIMEOUT, 431_999);

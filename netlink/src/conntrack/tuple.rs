@@ -25,6 +25,7 @@ const PROTO_ICMPV6_ID: u16 = 7;
 const PROTO_ICMPV6_TYPE: u16 = 8;
 const PROTO_ICMPV6_CODE: u16 = 9;
 
+const ICMP: u8 = 1;
 const GRE: u8 = 47;
 const ICMPV6: u8 = 58;
 
@@ -90,6 +91,19 @@ impl Tuple {
         }
     }
 
+    /// The other direction, if nothing is translated. It has no zone of its own.
+    #[must_use]
+    pub fn inverse(&self) -> Self {
+        let layer4 = match self.layer4 {
+            Layer4::Ports { src, dst } => Layer4::Ports { src: dst, dst: src },
+            Layer4::Icmp { id, kind, code } => {
+                Layer4::Icmp { id, kind: answering(self.protocol, kind), code }
+            }
+            Layer4::None => Layer4::None,
+        };
+        Self { src: self.dst, dst: self.src, protocol: self.protocol, layer4, zone: None }
+    }
+
     /// Reads the content of a `CTA_TUPLE_*` attribute; `None` when something is missing or has an
     /// impossible length.
     #[must_use]
@@ -142,6 +156,19 @@ impl Tuple {
         if let Some(zone) = self.zone {
             writer.be16(TUPLE_ZONE, zone);
         }
+    }
+}
+
+/// The ICMP type that answers this one; itself for those that nothing answers. Only echo,
+/// timestamp, information and address mask requests, and in ICMPv6 echo and node information
+/// queries, begin a session.
+fn answering(protocol: u8, kind: u8) -> u8 {
+    match (protocol, kind) {
+        (ICMP, 8) => 0,
+        (ICMP, 0) => 8,
+        (ICMP, 13 | 15 | 17) | (ICMPV6, 128 | 139) => kind + 1,
+        (ICMP, 14 | 16 | 18) | (ICMPV6, 129 | 140) => kind - 1,
+        _ => kind,
     }
 }
 
@@ -220,6 +247,22 @@ pub(super) mod tests {
         (addresses, any::<u8>(), layer4, any::<Option<u16>>()).prop_map(
             |((src, dst), protocol, layer4, zone)| Tuple { src, dst, protocol, layer4, zone },
         )
+    }
+
+    #[test]
+    fn the_inverse_of_the_inverse_is_the_tuple() {
+        for protocol in [1, 6, 58] {
+            for kind in 0..=255 {
+                let address = |last: u8| IpAddr::from([192, 0, 2, last]);
+                let icmp = Layer4::Icmp { id: 7, kind, code: 3 };
+                for layer4 in [icmp, Layer4::Ports { src: 1000, dst: kind.into() }, Layer4::None] {
+                    let (src, dst) = (address(1), address(2));
+                    let tuple = Tuple { src, dst, protocol, layer4, zone: None };
+                    assert_eq!(tuple.inverse().inverse(), tuple);
+                    assert_eq!((tuple.inverse().src, tuple.inverse().dst), (dst, src));
+                }
+            }
+        }
     }
 
     #[test]

@@ -56,6 +56,12 @@ impl Updater {
         Ok(Self { socket, writer, waiting: 0, last: 0, tally: Tally::default() })
     }
 
+    /// The port of the socket, which the notifications of its changes carry.
+    #[must_use]
+    pub fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
     /// Sets the bits `mask` of the session's connmark to those of `key`; the others stay as they
     /// are, whatever `key` has there.
     ///

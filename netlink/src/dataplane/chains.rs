@@ -12,6 +12,7 @@ use crate::nft::transaction::Transaction;
 use crate::wire::Writer;
 use nftnl::{Chain, ChainType, Hook, MsgType, Policy, Table};
 use std::ffi::CStr;
+use std::net::{IpAddr, SocketAddr};
 
 /// How packets get to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,15 @@ pub enum QueueForm {
     Native,
     /// The xtables target, through nft's compatibility layer.
     Compat,
+}
+
+/// The two ends of the channel to the other node of a pair, over UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Of this node.
+    pub local: SocketAddr,
+    /// Of the other one; of the same family.
+    pub peer: SocketAddr,
 }
 
 /// What the chains depend on.
@@ -31,6 +41,8 @@ pub(super) struct Wiring {
     pub(super) form: QueueForm,
     /// Whether packets that nobody answered for pass.
     pub(super) open: bool,
+    /// The sync channel's ends.
+    pub(super) peer: Option<Peer>,
 }
 
 const FORWARD: &CStr = c"forward";
@@ -76,7 +88,7 @@ pub(super) fn write(tx: &mut Transaction, table: &Table, wiring: &Wiring) {
         rules.empty(name);
         match priority {
             -1 => rules.clean(name),
-            0 => rules.pass(name),
+            0 => rules.pass(name, wiring.peer),
             _ => rules.unclassified(name, wiring.open),
         }
     }
@@ -144,7 +156,7 @@ impl Rules<'_> {
         );
     }
 
-    fn pass(&mut self, chain: &CStr) {
+    fn pass(&mut self, chain: &CStr, peer: Option<Peer>) {
         let key = self.marks.key_mask();
         self.add(
             chain,
@@ -167,6 +179,9 @@ impl Rules<'_> {
         self.add(chain, "stale key with one successor: move the session", rekey);
         if chain == INPUT {
             self.local(chain);
+            if let Some(peer) = peer {
+                self.peer(chain, peer);
+            }
         }
         self.add(
             chain,
@@ -254,6 +269,39 @@ impl Rules<'_> {
                 ],
             );
         }
+    }
+
+    /// What comes from the other node of a pair: it has to get through before anything else is
+    /// known of its sessions, also while no daemon answers.
+    fn peer(&mut self, chain: &CStr, Peer { local, peer }: Peer) {
+        let bytes = |address: IpAddr| match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        let (family, source, destination, length) = match local.is_ipv4() {
+            true => (libc::NFPROTO_IPV4, 12, 16, 4),
+            false => (libc::NFPROTO_IPV6, 8, 24, 16),
+        };
+        self.add(
+            chain,
+            "the peer's sync channel",
+            [
+                expr::meta(Meta::Family, A),
+                expr::compare(A, Compare::Equal, &[family as u8]),
+                expr::meta(Meta::Protocol, A),
+                expr::compare(A, Compare::Equal, &[libc::IPPROTO_UDP as u8]),
+                expr::payload(Header::Network, source, length, A),
+                expr::compare(A, Compare::Equal, &bytes(peer.ip())),
+                expr::payload(Header::Network, destination, length, A),
+                expr::compare(A, Compare::Equal, &bytes(local.ip())),
+                expr::payload(Header::Transport, 0, 2, A),
+                expr::compare(A, Compare::Equal, &peer.port().to_be_bytes()),
+                expr::payload(Header::Transport, 2, 2, A),
+                expr::compare(A, Compare::Equal, &local.port().to_be_bytes()),
+                expr::count(counter::LOCAL),
+                expr::verdict(Verdict::Accept),
+            ],
+        );
     }
 
     fn returned(&mut self) {

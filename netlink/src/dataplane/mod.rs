@@ -25,7 +25,7 @@ mod probe;
 mod table;
 
 pub use crate::nft::sets::Counter;
-pub use chains::QueueForm;
+pub use chains::{Peer, QueueForm};
 pub use guard::Guard;
 pub use marks::Marks;
 pub use table::{Dataplane, Error, Present, Settings, Switch};

@@ -5,7 +5,7 @@
 //! are split into several transactions, each whole in itself.
 
 use super::Decision;
-use super::chains::{self, QueueForm, Wiring};
+use super::chains::{self, Peer, QueueForm, Wiring};
 use super::guard::NOTIFICATIONS;
 use super::layout::{self, DECIDE, REKEY, TABLE};
 use super::marks::Marks;
@@ -66,6 +66,8 @@ pub struct Settings {
     pub open_on_failure: bool,
     /// NAT rules.
     pub nat: Vec<nat::Rule>,
+    /// The sync channel to the other node of a pair, which is never filtered.
+    pub peer: Option<Peer>,
 }
 
 /// The transaction that takes an old policy out of force.
@@ -309,8 +311,13 @@ impl Dataplane {
     /// # Errors
     /// When the kernel refuses the transaction.
     pub fn leave(&mut self, open_on_failure: bool) -> Result<(), Error> {
-        let wiring =
-            Wiring { marks: self.marks, queues: None, form: self.form, open: open_on_failure };
+        let wiring = Wiring {
+            marks: self.marks,
+            queues: None,
+            form: self.form,
+            open: open_on_failure,
+            peer: None,
+        };
         let mut tx = Transaction::new();
         chains::write_ask(&mut tx, &table(), &wiring);
         Ok(tx.commit(&mut self.socket)?)
@@ -369,6 +376,7 @@ impl Dataplane {
             queues: Some((settings.first_queue, settings.queues)),
             form: self.form,
             open: settings.open_on_failure,
+            peer: settings.peer,
         }
     }
 }

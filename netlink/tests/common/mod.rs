@@ -7,8 +7,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test is a panic")]
 
 pub(crate) mod conntrack;
+pub(crate) mod entries;
 pub(crate) mod ruleset;
 pub(crate) mod segment;
+pub(crate) mod space;
+pub(crate) mod traffic;
 
 use std::io::Write;
 use std::process::{Command, Stdio};

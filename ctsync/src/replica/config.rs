@@ -1,0 +1,84 @@
+//! How replication behaves.
+
+use crate::model::{BootId, NodeId};
+use crate::store::DigestKey;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The configuration. It doesn't change while the daemon runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// This node.
+    pub node: NodeId,
+    /// The other one.
+    pub peer: NodeId,
+    /// This run of the daemon, random.
+    pub boot: BootId,
+    /// What sessions are hashed with, random; the peer's is taken if that has met this node's
+    /// predecessor.
+    pub digest_key: DigestKey,
+    /// The bits of the connmark that hold the session key.
+    pub owned: u32,
+    /// The time between heartbeats.
+    pub beat_every: Duration,
+    /// The peer is silent when nothing was heard for so long.
+    pub silent_after: Duration,
+    /// The peer counts as lost when it was silent for so long: sessions that belong to no known
+    /// VRRP group are taken over then, and what was found in the kernel at the start is believed.
+    pub abandon_after: Duration,
+    /// The longest plaintext of a datagram, in bytes.
+    pub datagram: usize,
+    /// Packets that may be unacknowledged, each of at most `datagram` bytes: the memory for
+    /// resending, and on the other side for what comes too early.
+    pub window: usize,
+    /// Packets of a resync within a second. What has just changed isn't held back.
+    pub bulk_rate: u32,
+    /// Sessions that are kept at most; `nf_conntrack_max` is a good value.
+    pub max_sessions: usize,
+    /// Ended sessions that are remembered until the peer knows. Beyond, their leaves are listed
+    /// instead.
+    pub max_ended: usize,
+    /// The timeout of a session in the kernel of the node that doesn't carry it, in seconds. It
+    /// is written anew when half of it is over.
+    pub hold: u32,
+    /// What is known is held to a dump of the kernel's sessions this often: writes and packets can
+    /// meet in ways that no notification tells.
+    pub check_every: Duration,
+    /// Sessions of one [`super::Output::Write`].
+    pub batch: usize,
+    /// How many of those may be under way.
+    pub batches: usize,
+}
+
+impl Config {
+    /// Heartbeats each 3 ms, silence after 10 ms, a window of 256 datagrams of 1,400 bytes,
+    /// 20,000 datagrams of a resync a second, a million sessions.
+    #[must_use]
+    pub const fn new(node: NodeId, peer: NodeId, boot: BootId, digest_key: DigestKey) -> Self {
+        Self {
+            node,
+            peer,
+            boot,
+            digest_key,
+            owned: 0x00ff_ffff,
+            beat_every: Duration::from_millis(3),
+            silent_after: Duration::from_millis(10),
+            abandon_after: Duration::from_secs(3),
+            datagram: 1400,
+            window: 256,
+            bulk_rate: 20_000,
+            max_sessions: 1 << 20,
+            max_ended: 1 << 16,
+            hold: 86_400,
+            check_every: Duration::from_secs(300),
+            batch: 64,
+            batches: 8,
+        }
+    }
+
+    /// Whether this node begins handshakes and resyncs.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.node < self.peer
+    }
+}

@@ -1,0 +1,273 @@
+//! Who carries which session, and what follows from it: timeouts in the kernel, and what a split
+//! leaves behind.
+
+use super::peer::Liveness;
+use super::{Event, Output, Replica};
+use crate::model::{GroupTag, Role};
+use crate::store::{Flags, Index};
+use crate::time::Timestamp;
+use crate::wire::{Hello, Section};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Entries that are looked at in one call, so that no call takes long.
+const STRIDE: Index = 2048;
+/// What the kernel has refused is tried again after this time.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// A walk waits while so many writes wait.
+const WRITES_WAITING: usize = 4096;
+
+/// What this node is for its VRRP groups.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Roles {
+    roles: BTreeMap<GroupTag, Role>,
+    /// Groups for which it was active at any time since the peer was heard last.
+    active: [u64; 4],
+}
+
+impl Roles {
+    pub(super) fn of(&self, group: GroupTag) -> Role {
+        self.roles.get(&group).copied().unwrap_or_default()
+    }
+
+    pub(super) fn mine(&self) -> Vec<(GroupTag, Role)> {
+        self.roles.iter().map(|(group, role)| (*group, *role)).collect()
+    }
+
+    /// For which groups this node is active is noted from now on, or anew.
+    pub(super) fn contact_lost(&mut self) {
+        self.active = [0; 4];
+        self.note_active();
+    }
+
+    fn note_active(&mut self) {
+        for (group, role) in &self.roles {
+            if *role == Role::Active
+                && let Some(bits) = self.active.get_mut(usize::from(group.0 / 64))
+            {
+                *bits |= 1 << (group.0 % 64);
+            }
+        }
+    }
+}
+
+/// Walks over all entries, a stretch with each call.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Walk {
+    /// Where it goes on, if one is under way.
+    at: Option<Index>,
+    /// Whether what is held is written anew, so that its timeout doesn't run out.
+    refresh: bool,
+    /// When the next refresh is due.
+    next_refresh: Timestamp,
+    /// The kernel has refused something, and when that is tried again.
+    pub(super) parked: bool,
+    next_retry: Timestamp,
+    /// Whether what was refused is tried again.
+    retry: bool,
+}
+
+impl Replica {
+    pub(super) fn take_roles(&mut self, roles: Vec<(GroupTag, Role)>, out: &mut Vec<Output>) {
+        let roles: BTreeMap<_, _> = roles.into_iter().collect();
+        if roles == self.roles.roles {
+            return;
+        }
+        self.roles.roles = roles;
+        if self.peer.liveness == Liveness::Alive {
+            self.roles.contact_lost();
+        } else {
+            self.roles.note_active();
+        }
+        self.look_for_both_active(out);
+        self.peer.next_beat = Timestamp::ZERO;
+        self.begin_walk();
+    }
+
+    /// Whether this node forwards a session, so that its kernel's word on it counts.
+    pub(super) fn carries(&self, group: GroupTag, flags: Flags) -> bool {
+        match self.roles.of(group) {
+            Role::Active => true,
+            Role::Backup => false,
+            Role::Unknown => flags.has(Flags::MINE) || self.peer.lost,
+        }
+    }
+
+    /// Looks over all entries whether their timeouts in the kernel are right.
+    pub(super) fn begin_walk(&mut self) {
+        self.walk.at = Some(0);
+    }
+
+    pub(super) fn next_walk(&self) -> Option<Timestamp> {
+        if self.walk.at.is_some() {
+            let blocked = self.writes.waiting() >= WRITES_WAITING;
+            return (!blocked).then_some(Timestamp::ZERO);
+        }
+        if self.walk.parked {
+            return Some(self.walk.next_retry.min(self.walk.next_refresh));
+        }
+        Some(self.walk.next_refresh)
+    }
+
+    pub(super) fn walk_on(&mut self, now: Timestamp) {
+        if self.walk.next_refresh <= now {
+            let half = Duration::from_secs((self.config.hold / 2).max(1).into());
+            if self.walk.next_refresh > Timestamp::ZERO {
+                self.walk.refresh = true;
+                self.begin_walk();
+            }
+            self.walk.next_refresh = now.after(half);
+        }
+        if self.walk.parked && self.walk.next_retry <= now {
+            self.walk.next_retry = now.after(RETRY_AFTER);
+            (self.walk.parked, self.walk.retry) = (false, true);
+            self.begin_walk();
+        }
+        let Some(from) = self.walk.at else { return };
+        if self.writes.waiting() >= WRITES_WAITING {
+            return;
+        }
+        let to = from.saturating_add(STRIDE);
+        for index in from..to.min(self.store.end()) {
+            self.look_at_timeout(index);
+        }
+        if to < self.store.end() {
+            self.walk.at = Some(to);
+        } else {
+            (self.walk.at, self.walk.refresh, self.walk.retry) = (None, false, false);
+        }
+    }
+
+    fn look_at_timeout(&mut self, index: Index) {
+        let Some(entry) = self.store.entry(index).copied() else { return };
+        if entry.flags.has(Flags::DEAD) {
+            return;
+        }
+        if self.walk.retry && entry.flags.has(Flags::PARKED) {
+            self.store.set(index, Flags::PARKED, false);
+            if let Some(entry) = self.store.entry_mut(index) {
+                entry.tries = 0;
+            }
+            self.write_soon(index);
+        }
+        let held = entry.flags.has(Flags::HELD);
+        let to_hold = !self.carries(entry.group, entry.flags);
+        if entry.flags.has(Flags::KERNEL) && (held != to_hold || (held && self.walk.refresh)) {
+            self.extend_soon(index);
+        }
+    }
+
+    pub(super) fn say_hello(&mut self, answer: bool) {
+        self.peer.awaits_hello |= !answer;
+        let hello = Hello { answer, active: self.roles.active };
+        self.control.push_front(Section::Hello(hello).to_bytes());
+    }
+
+    /// The peer says what it did while it wasn't heard.
+    pub(super) fn take_hello(&mut self, now: Timestamp, hello: &Hello, out: &mut Vec<Output>) {
+        if !hello.answer {
+            self.say_hello(true);
+        }
+        self.peer.awaits_hello = false;
+        let mut split = [0; 4];
+        for ((split, mine), theirs) in split.iter_mut().zip(self.roles.active).zip(hello.active) {
+            *split = mine & theirs;
+        }
+        self.roles.active = [0; 4];
+        self.roles.note_active();
+        if split != [0; 4] {
+            self.heal(&split);
+            self.begin_resync(now, super::ResyncReason::Split, out);
+        }
+    }
+
+    /// Both nodes forwarded for these groups. What one of them ended may live on the other, so
+    /// no end counts, and what the peer lacks isn't taken as ended.
+    fn heal(&mut self, split: &[u64; 4]) {
+        for index in 0..self.store.end() {
+            let Some(entry) = self.store.entry(index).copied() else { continue };
+            let bits = split.get(usize::from(entry.group.0 / 64)).copied().unwrap_or_default();
+            if bits >> (entry.group.0 % 64) & 1 == 0 {
+                continue;
+            }
+            if entry.flags.has(Flags::DEAD) {
+                if !entry.flags.has(Flags::SENT) {
+                    self.store.set(index, Flags::QUEUED, false);
+                    self.forget_if_done(index);
+                }
+            } else {
+                self.store.set(index, Flags::SYNCED, false);
+            }
+        }
+    }
+
+    pub(super) fn barrier(&mut self, id: u32) {
+        self.barriers.push(id, self.outbox.pushed());
+        self.peer.next_beat = Timestamp::ZERO;
+    }
+
+    pub(super) fn look_at_barriers(&mut self, out: &mut Vec<Output>) {
+        if self.barriers.is_empty() || !self.is_complete() {
+            return;
+        }
+        let (popped, last) = (self.outbox.popped(), self.link.last());
+        let applied = self.peer.beat.applied;
+        for id in self.barriers.passed(popped, last, applied) {
+            out.push(Output::Event(Event::PeerReady { id }));
+        }
+    }
+}
+
+/// Questions whether the peer has everything.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Barriers {
+    waiting: Vec<Barrier>,
+}
+
+/// So many may wait; the oldest is given up.
+const MAX_BARRIERS: usize = 64;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Barrier {
+    id: u32,
+    /// So many changes have to be sent.
+    changes: u64,
+    /// The packet with the last of them, once it is sent.
+    packet: Option<u64>,
+}
+
+impl Barriers {
+    fn push(&mut self, id: u32, changes: u64) {
+        if self.waiting.len() >= MAX_BARRIERS {
+            self.waiting.remove(0);
+        }
+        self.waiting.push(Barrier { id, changes, packet: None });
+    }
+
+    fn passed(&mut self, popped: u64, last: u64, applied: u64) -> Vec<u32> {
+        let mut passed = Vec::new();
+        self.waiting.retain_mut(|barrier| {
+            if barrier.packet.is_none() && popped >= barrier.changes {
+                barrier.packet = Some(last);
+            }
+            let there = barrier.packet.is_some_and(|packet| applied >= packet);
+            if there {
+                passed.push(barrier.id);
+            }
+            !there
+        });
+        passed
+    }
+
+    /// The stream begins anew: what was sent has to be sent again.
+    pub(super) fn restart(&mut self, changes: u64) {
+        for barrier in &mut self.waiting {
+            (barrier.changes, barrier.packet) = (changes, None);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}

@@ -1,0 +1,62 @@
+//! A store in a checkpoint of the flight recorder. What can be found again from the sessions
+//! (places, digests, counts) is not in it.
+
+use super::{DigestKey, Entry, Flags, Index, Store};
+use crate::wire::unpack;
+use serde::{Deserialize, Serialize};
+
+/// How a store is kept in a checkpoint: entries with their bytes, in their order.
+#[derive(Serialize, Deserialize)]
+struct Frozen {
+    key: DigestKey,
+    owned: u32,
+    free: Vec<Index>,
+    entries: Vec<(Entry, Vec<u8>)>,
+}
+
+impl Serialize for Store {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entries = (0..self.end()).map(|index| {
+            let entry = self.entry(index).copied().unwrap_or_default();
+            (entry, self.bytes(index).unwrap_or_default().to_vec())
+        });
+        let entries = entries.collect();
+        Frozen { key: self.key, owned: self.owned, free: self.free.clone(), entries }
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Store {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let frozen = Frozen::deserialize(deserializer)?;
+        let mut store = Self::new(frozen.key, frozen.owned);
+        store.free = frozen.free;
+        for (entry, bytes) in &frozen.entries {
+            let index = store.end();
+            if !entry.is_used() {
+                store.entries.push(Entry::default());
+                continue;
+            }
+            unpack(bytes).map_err(D::Error::custom)?;
+            let (leaf, place) =
+                store.spot_of(bytes).ok_or_else(|| D::Error::custom("a session is malformed"))?;
+            let handle =
+                store.arena.put(bytes).ok_or_else(|| D::Error::custom("a session is too long"))?;
+            store.entries.push(Entry { handle, len: bytes.len() as u16, ..*entry });
+            store.leaves.insert(leaf, place, index);
+            if entry.flags.has(Flags::DEAD) {
+                store.dead += 1;
+            } else {
+                store.live += 1;
+                store.toggle(index);
+            }
+        }
+        let unused =
+            |index: &Index| store.entries.get(*index as usize).is_some_and(|e| !e.is_used());
+        if !store.free.iter().all(unused) {
+            return Err(D::Error::custom("a free entry is in use"));
+        }
+        Ok(store)
+    }
+}

@@ -1,0 +1,234 @@
+//! What replication promises, one promise a test.
+
+use crate::sim::host::{GROUPS, HOLD, time};
+use crate::sim::{Due, Side, World};
+use twinwall_ctsync::model::{Delta, Origin, Role, Status};
+use twinwall_ctsync::replica::{Event, Liveness};
+
+const A: Side = Side::A;
+const B: Side = Side::B;
+
+#[test]
+fn a_session_is_in_the_peers_kernel_within_a_millisecond() {
+    let mut world = World::scene();
+    let session = world.open_sessions([2].into_iter()).remove(0);
+    world.pass(1);
+    assert_eq!(world.left(B, &session.identity()), Some(u64::from(HOLD) - 1));
+}
+
+#[test]
+fn nothing_echoes() {
+    let mut world = World::scene();
+    world.open_sessions((2..200).step_by(2));
+    world.pass(100);
+    assert_eq!(world.status(A).stats.records, 99);
+    assert_eq!(world.status(B).stats.records, 0);
+    assert!(world.status(B).equal && world.status(B).differing == 0);
+}
+
+#[test]
+fn what_the_carrier_ends_ends_on_the_standby() {
+    let mut world = World::scene();
+    let sessions = world.open_sessions((2..100).step_by(2));
+    world.pass(20);
+    for session in &sessions {
+        world.end(A, &session.identity(), Origin::Traffic);
+    }
+    world.pass(20);
+    assert!(world.host(B).kernel.table.is_empty());
+    assert_eq!(world.host(A).node.as_ref().unwrap().replica().counts(), (0, 0));
+}
+
+#[test]
+fn what_the_standby_loses_is_written_again() {
+    let mut world = World::scene();
+    let session = world.open_sessions([2].into_iter()).remove(0);
+    world.pass(20);
+    world.end(B, &session.identity(), Origin::Local);
+    world.pass(20);
+    assert!(world.left(B, &session.identity()).is_some());
+    assert!(world.left(A, &session.identity()).is_some());
+}
+
+#[test]
+fn timeouts_are_right_after_a_takeover_and_run_out_then() {
+    let mut world = World::scene();
+    let session = world.open_sessions([2].into_iter()).remove(0);
+    // Longer than the session's own timeout: the carrier's packets keep it alive there.
+    for _ in 0..15 {
+        world.pass(10_000);
+        let now = world.now;
+        world.host_mut(A).kernel.refresh(now, &session.identity(), 100);
+    }
+    assert!(world.left(B, &session.identity()).unwrap() > 100);
+    world.host_mut(A).node = None;
+    world.pass(30);
+    world.move_group(GROUPS[0], B).unwrap();
+    world.pass(30);
+    // 100 s are said as 100 s: rounding goes up to the next of 256 steps.
+    assert_eq!(world.left(B, &session.identity()), Some(99));
+    world.pass(100_000);
+    world.expire();
+    world.pass(10);
+    assert!(world.host(B).kernel.table.is_empty());
+}
+
+#[test]
+fn both_directions_flow_and_one_node_takes_all_and_gives_its_half_back() {
+    let mut world = World::scene();
+    let sessions = world.open_sessions(2..102);
+    world.pass(50);
+    let held = |world: &World, side: Side| {
+        let left = sessions.iter().filter_map(|session| world.left(side, &session.identity()));
+        left.filter(|left| *left > 100).count()
+    };
+    assert_eq!((held(&world, A), held(&world, B)), (50, 50));
+    world.move_group(GROUPS[1], A).unwrap();
+    world.pass(50);
+    assert_eq!((held(&world, A), held(&world, B)), (0, 100));
+    world.move_group(GROUPS[1], B).unwrap();
+    world.pass(50);
+    assert_eq!((held(&world, A), held(&world, B)), (50, 50));
+}
+
+#[test]
+fn a_node_that_returns_says_so_only_when_everything_is_in_its_kernel() {
+    let mut world = World::scene();
+    world.open_sessions((2..600).step_by(2));
+    world.pass(50);
+    world.host_mut(B).node = None;
+    world.host_mut(B).kernel = Default::default();
+    world.open_sessions((600..700).step_by(2));
+    world.pass(50);
+    world.told.clear();
+    world.schedule(0, Due::Boot { side: B });
+    while !world.was_told(B, Event::HaveEverything) {
+        world.pass(1);
+        assert!(world.now < 60_000_000_000, "{:?}", world.status(B));
+    }
+    assert_eq!(world.host(B).kernel.table.len(), 349);
+    assert!(world.status(B).has_everything);
+}
+
+#[test]
+fn the_peer_is_ready_only_when_what_was_here_is_in_its_kernel() {
+    let mut world = World::scene();
+    world.open_sessions((2..800).step_by(2));
+    let now = time(world.now);
+    let out = world.host_mut(A).verb(|node, out| node.barrier(now, 7, out));
+    world.apply(A, out).unwrap();
+    // The notifications are read after the barrier was asked for: those sessions don't count.
+    world.pass(20);
+    world.open_sessions((800..1000).step_by(2));
+    world.pass(1);
+    let now = time(world.now);
+    let there = world.host(B).kernel.table.len();
+    let out = world.host_mut(A).verb(|node, out| node.barrier(now, 8, out));
+    world.apply(A, out).unwrap();
+    while !world.was_told(A, Event::PeerReady { id: 8 }) {
+        world.pass(1);
+    }
+    assert!(there <= world.host(B).kernel.table.len());
+    assert_eq!(world.host(B).kernel.table.len(), 499);
+    assert!(world.was_told(A, Event::PeerReady { id: 7 }));
+}
+
+#[test]
+fn a_dead_peer_is_noticed_within_ten_milliseconds_and_three() {
+    let mut world = World::scene();
+    world.host_mut(A).node = None;
+    world.pass(13);
+    assert!(world.was_told(B, Event::PeerSilent));
+    assert_eq!(world.status(B).liveness, Liveness::Silent);
+}
+
+#[test]
+fn a_peer_that_stops_in_good_order_is_gone_at_once() {
+    let mut world = World::scene();
+    let now = time(world.now);
+    let out = world.host_mut(A).verb(|node, out| node.stop(now, out));
+    world.apply(A, out).unwrap();
+    world.host_mut(A).node = None;
+    world.pass(1);
+    assert!(world.was_told(B, Event::PeerGone));
+}
+
+#[test]
+fn both_active_is_noticed_on_both_nodes() {
+    let mut world = World::scene();
+    world.host_mut(B).roles.insert(GROUPS[0], Role::Active);
+    let now = world.now;
+    let out = world.host_mut(B).tell_roles(now);
+    world.apply(B, out).unwrap();
+    world.pass(10);
+    for side in Side::BOTH {
+        assert!(world.was_told(side, Event::BothActive { group: GROUPS[0] }), "{side:?}");
+    }
+}
+
+#[test]
+fn a_cut_with_more_ends_than_are_remembered_leaves_nothing_behind() {
+    let mut world = World::scene();
+    let sessions = world.open_sessions((2..800).step_by(2));
+    world.pass(100);
+    world.cut = true;
+    for session in &sessions {
+        world.end(A, &session.identity(), Origin::Traffic);
+    }
+    world.open_sessions((1000..1200).step_by(2));
+    // The scene's clock heals the link when the time is over.
+    world.pass(2_000);
+    assert!(world.was_told(A, Event::EndedOverflow));
+    world.pass(500);
+    assert_eq!(world.host(A).kernel.table.len(), 100);
+    assert_eq!(world.host(B).kernel.table.len(), 100);
+}
+
+#[test]
+fn what_ended_while_the_standby_was_away_ends_there_when_it_returns() {
+    let mut world = World::scene();
+    let sessions = world.open_sessions((2..200).step_by(2));
+    world.pass(50);
+    world.host_mut(B).node = None;
+    for session in &sessions {
+        world.end(A, &session.identity(), Origin::Traffic);
+    }
+    world.pass(500);
+    assert_eq!(world.host(B).kernel.table.len(), 99);
+    world.schedule(0, Due::Boot { side: B });
+    world.pass(1_000);
+    assert!(world.host(B).kernel.table.is_empty());
+    assert!(world.host(A).kernel.table.is_empty());
+}
+
+#[test]
+fn after_a_split_what_either_side_carries_lives_on_both() {
+    let mut world = World::scene();
+    let both = world.open_sessions((2..50).step_by(2));
+    world.pass(50);
+    world.cut = true;
+    for side in Side::BOTH {
+        world.host_mut(side).roles.insert(GROUPS[0], Role::Active);
+        let now = world.now;
+        let out = world.host_mut(side).tell_roles(now);
+        world.apply(side, out).unwrap();
+    }
+    world.now += 100_000_000;
+    let now = world.now;
+    // A's kernel gives up what only B carries, and B's hears more of it.
+    for session in &both {
+        world.end(A, &session.identity(), Origin::Traffic);
+        let mut delta = Delta::new(session.original);
+        delta.group = session.group;
+        delta.status = Some(Status::ASSURED);
+        assert!(world.host_mut(B).kernel.traffic(now, delta));
+    }
+    world.notify(B);
+    world.pass(200);
+    world.move_group(GROUPS[0], A).unwrap();
+    world.pass(500);
+    for session in &both {
+        let kept = &world.host(A).kernel.table[&session.identity()];
+        assert!(kept.session.status.has(Status::ASSURED));
+    }
+}

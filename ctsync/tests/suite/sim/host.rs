@@ -1,0 +1,178 @@
+//! A host of the simulation: a kernel, and a daemon that runs, is down, or is being started.
+
+use super::kernel::Kernel;
+use super::rng::Rng;
+use super::{Nanos, Side};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+use twinwall_ctsync::RuleIdentity;
+use twinwall_ctsync::channel::{ChannelConfig, Key, KeyRing, Refusal};
+use twinwall_ctsync::model::{BootId, GroupTag, NodeId, Role};
+use twinwall_ctsync::node::Node;
+use twinwall_ctsync::recorder::Recorder;
+use twinwall_ctsync::replica::{Config, Event, Output};
+use twinwall_ctsync::time::Timestamp;
+
+/// The groups of the pair: each host is the preferred one of one.
+pub(crate) const GROUPS: [GroupTag; 2] = [GroupTag(1), GroupTag(2)];
+/// Bits of the mark that are the key's.
+pub(crate) const OWNED: u32 = 0x00ff_ffff;
+/// Seconds that a standby holds a session.
+pub(crate) const HOLD: u32 = 400;
+/// Sessions at most.
+pub(crate) const MAX_SESSIONS: usize = 4096;
+/// Ended ones that are remembered: few, so that there are too many now and then.
+const MAX_ENDED: usize = 40;
+/// Unacknowledged packets: few, so that the window is shut now and then.
+const WINDOW: usize = 24;
+/// Rules of a policy.
+pub(crate) const RULES: u32 = 16;
+
+/// A host.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) side: Side,
+    pub(crate) kernel: Kernel,
+    pub(crate) node: Option<Node>,
+    pub(crate) roles: BTreeMap<GroupTag, Role>,
+    /// Key to rule; each policy numbers them differently.
+    pub(crate) keys: BTreeMap<u32, u32>,
+    pub(crate) policy: u32,
+    pub(crate) dumping: Option<VecDeque<twinwall_ctsync::model::Identity>>,
+    pub(crate) has_everything: bool,
+    pub(crate) rings: Vec<u8>,
+    pub(crate) starts: u32,
+    /// The latest recording.
+    pub(crate) file: Vec<u8>,
+}
+
+pub(crate) fn time(now: Nanos) -> Timestamp {
+    Timestamp::new(Duration::from_nanos(now))
+}
+
+pub(crate) fn key(byte: u8) -> Key {
+    let mut psk = [byte; 32];
+    psk[31] = 0x5a;
+    Key::new(psk)
+}
+
+pub(crate) fn rule(number: u32) -> RuleIdentity {
+    RuleIdentity(u128::from(number) + 1_000_000)
+}
+
+impl Host {
+    pub(crate) fn new(side: Side) -> Self {
+        let mut host = Self {
+            side,
+            kernel: Kernel::default(),
+            node: None,
+            roles: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            policy: 0,
+            dumping: None,
+            has_everything: false,
+            rings: vec![1],
+            starts: 0,
+            file: Vec::new(),
+        };
+        host.number_rules(1);
+        host
+    }
+
+    /// Another policy: rules get other keys, and one is gone.
+    pub(crate) fn number_rules(&mut self, policy: u32) {
+        self.policy = policy;
+        let lost = policy % (RULES * 2);
+        let rules = (0..RULES).filter(|rule| *rule != lost);
+        self.keys =
+            rules.map(|rule| (1 + policy % 50 * 100 + (rule * 7 + policy) % RULES, rule)).collect();
+    }
+
+    pub(crate) fn key_of(&self, rule: u32) -> u32 {
+        self.keys.iter().find(|(_, other)| **other == rule).map_or(0, |(key, _)| *key)
+    }
+
+    pub(crate) fn ring(&self) -> KeyRing {
+        KeyRing::new(self.rings.iter().map(|byte| key(*byte)).collect()).unwrap()
+    }
+
+    /// Starts the daemon.
+    pub(crate) fn boot(&mut self, now: Nanos, rng: &mut Rng, record: bool) -> Vec<Output> {
+        let (node, peer) = match self.side {
+            Side::A => (NodeId(1), NodeId(2)),
+            Side::B => (NodeId(2), NodeId(1)),
+        };
+        let mut config = Config::new(node, peer, BootId(rng.next()), [rng.next(), rng.next()]);
+        config.owned = OWNED;
+        config.hold = HOLD;
+        config.window = WINDOW;
+        config.max_ended = MAX_ENDED;
+        config.max_sessions = MAX_SESSIONS;
+        config.check_every = Duration::from_millis(1200);
+        config.abandon_after = Duration::from_millis(800);
+        let mut seed = [0; 32];
+        seed.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.next().to_le_bytes()));
+        let mut channel = ChannelConfig::new(node, peer);
+        channel.renew_after = Duration::from_secs(3);
+        channel.retire_after = Duration::from_millis(500);
+        let mut node = Node::new(channel, config, self.ring(), seed);
+        self.starts += 1;
+        if record {
+            self.file = vec![0; 512 * 1024];
+            node.record(Recorder::new(self.file.len(), u64::from(self.starts) * 1000));
+        }
+        self.dumping = None;
+        self.has_everything = false;
+        self.kernel.events.clear();
+        self.kernel.overrun = false;
+        let mut out = Vec::new();
+        node.start(time(now), &mut out);
+        self.node = Some(node);
+        out.extend(self.tell_policy(now));
+        out.extend(self.tell_roles(now));
+        out
+    }
+
+    pub(crate) fn tell_policy(&mut self, now: Nanos) -> Vec<Output> {
+        let rules = self.keys.iter().map(|(key, number)| (*key, rule(*number))).collect();
+        let keyspace = u128::from(self.policy);
+        self.verb(|node, out| node.set_policy(time(now), keyspace, rules, out))
+    }
+
+    pub(crate) fn tell_roles(&mut self, now: Nanos) -> Vec<Output> {
+        let roles = self.roles.iter().map(|(group, role)| (*group, *role)).collect();
+        self.verb(|node, out| node.set_roles(time(now), roles, out))
+    }
+
+    pub(crate) fn verb(&mut self, verb: impl FnOnce(&mut Node, &mut Vec<Output>)) -> Vec<Output> {
+        let mut out = Vec::new();
+        if let Some(node) = &mut self.node {
+            verb(node, &mut out);
+            if let Some(recorder) = node.recorder() {
+                for chunk in recorder.take() {
+                    let from = usize::try_from(chunk.offset).unwrap();
+                    self.file[from..from + chunk.bytes.len()].copy_from_slice(&chunk.bytes);
+                }
+            }
+        }
+        for output in &out {
+            match output {
+                Output::Event(Event::HaveEverything) => self.has_everything = true,
+                Output::Event(Event::PeerStarted) => self.has_everything = false,
+                _ => {}
+            }
+        }
+        out
+    }
+
+    pub(crate) fn receive(&mut self, now: Nanos, bytes: &[u8]) -> (Vec<Output>, Option<Refusal>) {
+        let mut refused = None;
+        let out = self.verb(|node, out| refused = node.receive(time(now), bytes, out).err());
+        (out, refused)
+    }
+
+    pub(crate) fn deadline(&self, now: Nanos) -> Option<Nanos> {
+        let deadline = self.node.as_ref()?.next_deadline(time(now))?;
+        u64::try_from(deadline.since_origin().as_nanos()).ok()
+    }
+}

@@ -1,0 +1,173 @@
+//! A model of connection tracking: sessions with timeouts, notifications that are deltas, a dump
+//! that walks while sessions change, and the rules by which it takes and refuses writes.
+
+use super::Nanos;
+use std::collections::{BTreeMap, VecDeque};
+use twinwall_ctsync::model::{Delta, EventKind, Identity, KernelEvent, Origin, Session, Status};
+use twinwall_ctsync::replica::{Write, WriteOp, WriteResult};
+
+/// EOPNOTSUPP and ENOMEM.
+const NOT_SUPPORTED: i32 = 95;
+const NO_MEMORY: i32 = 12;
+
+/// A session and when it ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    pub(crate) session: Session,
+    pub(crate) expires: Nanos,
+}
+
+/// The table of a host.
+#[derive(Debug, Default)]
+pub(crate) struct Kernel {
+    pub(crate) table: BTreeMap<Identity, Kept>,
+    pub(crate) events: VecDeque<KernelEvent>,
+    /// Notifications were lost and the reader doesn't know yet.
+    pub(crate) overrun: bool,
+    /// Notifications are being lost.
+    pub(crate) deaf: bool,
+}
+
+impl Kernel {
+    fn tell(&mut self, kind: EventKind, origin: Origin, delta: Delta) {
+        if self.deaf {
+            self.overrun = true;
+        } else {
+            self.events.push_back(KernelEvent { kind, origin, delta });
+        }
+    }
+
+    /// A packet begins a session.
+    pub(crate) fn open(&mut self, now: Nanos, session: &Session) {
+        let expires = now + seconds(session.timeout);
+        self.table.insert(session.identity(), Kept { session: session.clone(), expires });
+        self.tell(EventKind::New, Origin::Traffic, Delta::whole(session));
+    }
+
+    /// A packet changes a session. What is told is only what has changed.
+    pub(crate) fn traffic(&mut self, now: Nanos, delta: Delta) -> bool {
+        let Some(kept) = self.table.get_mut(&delta.identity()) else { return false };
+        delta.merge_into(&mut kept.session);
+        kept.expires = now + seconds(kept.session.timeout);
+        self.tell(EventKind::Update, Origin::Traffic, delta);
+        true
+    }
+
+    /// A packet that changes nothing.
+    pub(crate) fn refresh(&mut self, now: Nanos, identity: &Identity, timeout: u32) -> bool {
+        let Some(kept) = self.table.get_mut(identity) else { return false };
+        kept.expires = now + seconds(timeout);
+        true
+    }
+
+    /// The daemon's sweep or an operator changes a mark.
+    pub(crate) fn remark(&mut self, identity: &Identity, mark: u32) {
+        let Some(kept) = self.table.get_mut(identity) else { return };
+        kept.session.mark = mark;
+        let mut delta = Delta::new(identity.original);
+        delta.group = kept.session.group;
+        delta.zone = identity.zone;
+        delta.mark = Some(mark);
+        self.tell(EventKind::Update, Origin::Local, delta);
+    }
+
+    /// A session ends.
+    pub(crate) fn destroy(&mut self, identity: &Identity, origin: Origin) -> bool {
+        let Some(kept) = self.table.remove(identity) else { return false };
+        let mut delta = Delta::new(identity.original);
+        delta.zone = identity.zone;
+        delta.group = kept.session.group;
+        delta.expectation = kept.session.expectation;
+        self.tell(EventKind::Destroy, origin, delta);
+        true
+    }
+
+    pub(crate) fn expire(&mut self, now: Nanos) {
+        let over = self.table.iter().filter(|(_, kept)| kept.expires <= now);
+        for identity in over.map(|(identity, _)| *identity).collect::<Vec<_>>() {
+            self.destroy(&identity, Origin::Traffic);
+        }
+    }
+
+    /// Takes a write, or refuses it as the kernel does.
+    pub(crate) fn write(&mut self, now: Nanos, write: &Write, refuse: bool) -> WriteResult {
+        if refuse {
+            return WriteResult::Refused(NO_MEMORY);
+        }
+        let session = &write.session;
+        let identity = session.identity();
+        match write.op {
+            WriteOp::Create => self.create(now, session),
+            WriteOp::Replace => {
+                self.destroy(&identity, Origin::Replication);
+                self.create(now, session)
+            }
+            WriteOp::Delete => {
+                if self.destroy(&identity, Origin::Replication) {
+                    WriteResult::Done
+                } else {
+                    WriteResult::Missing
+                }
+            }
+            WriteOp::Timeout => {
+                let Some(kept) = self.table.get_mut(&identity) else {
+                    return WriteResult::Missing;
+                };
+                kept.expires = now + seconds(session.timeout);
+                WriteResult::Done
+            }
+            WriteOp::Update => {
+                let Some(kept) = self.table.get_mut(&identity) else {
+                    return WriteResult::Missing;
+                };
+                if kept.session.reply != session.reply {
+                    return WriteResult::Refused(NOT_SUPPORTED);
+                }
+                let sticky = kept.session.status.0 & (Status::SEEN_REPLY.0 | Status::ASSURED.0);
+                let (helper, master) = (kept.session.helper.clone(), kept.session.master);
+                kept.session = session.clone();
+                (kept.session.helper, kept.session.master) = (helper, master);
+                kept.session.status.0 |= sticky;
+                kept.expires = now + seconds(session.timeout);
+                let delta = Delta::whole(&kept.session);
+                self.tell(EventKind::Update, Origin::Replication, delta);
+                WriteResult::Done
+            }
+        }
+    }
+
+    fn create(&mut self, now: Nanos, session: &Session) -> WriteResult {
+        if self.table.contains_key(&session.identity()) {
+            return WriteResult::Exists;
+        }
+        if let Some(master) = session.master {
+            let master = Identity { original: master, zone: session.zone, expected: false };
+            if !self.table.contains_key(&master) {
+                return WriteResult::Missing;
+            }
+        }
+        let expires = now + seconds(session.timeout);
+        self.table.insert(session.identity(), Kept { session: session.clone(), expires });
+        self.tell(EventKind::New, Origin::Replication, Delta::whole(session));
+        WriteResult::Done
+    }
+}
+
+fn seconds(seconds: u32) -> Nanos {
+    Nanos::from(seconds) * 1_000_000_000
+}
+
+/// Whether two kernels agree on a session, as far as both have to: not in what is left of the
+/// timeout, and not in the key, which each has its own number for.
+pub(crate) fn agree(a: &Session, b: &Session, owned: u32) -> bool {
+    let plain = |session: &Session| {
+        let mut plain = session.clone();
+        plain.timeout = 0;
+        plain.mark &= !owned;
+        plain.status = plain.status.replicated();
+        // A master that had ended is no longer named when a session is written.
+        plain.master = None;
+        plain
+    };
+    plain(a) == plain(b)
+}

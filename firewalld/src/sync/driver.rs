@@ -1,0 +1,461 @@
+//! The sync thread: waits, hands what comes to the state machine, and does what it asks for.
+
+use super::filter::Filter;
+use super::kernel::{self, Found, Hands, Job};
+use super::recorder::Recording;
+use super::settings::Settings;
+use super::socket::Datagrams;
+use super::{Command, Error, Inbox, Surroundings, convert, keys, report};
+use crate::reply::respond;
+use crate::snapshot::Policy;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::rand::{GetRandomFlags, getrandom};
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::TrySendError;
+use std::time::Duration;
+use twinwall_ctsync::channel::ChannelConfig;
+use twinwall_ctsync::model::{BootId, EventKind, KernelEvent, NodeId, Origin, Role};
+use twinwall_ctsync::node::Node;
+use twinwall_ctsync::recorder::Recorder;
+use twinwall_ctsync::replica::{Config, Event, Output, Write};
+use twinwall_ctsync::time::Timestamp;
+use twinwall_netlink::conntrack::{self as kernel_conntrack, Kind, Listener};
+use twinwall_netlink::sys;
+use twinwall_vrrp::action::State;
+use twinwall_vrrp::router::PeerReport;
+
+/// Room for the notifications of some 60,000 sessions that begin at once.
+const NOTIFICATIONS: usize = 64 << 20;
+/// Datagrams, and reads of 32 notifications, before the others get their turn.
+const TURN: usize = 64;
+/// Datagrams that may be refused in a [`TICK`]. When there are more, the rest is left to the
+/// kernel to drop: they cost it less.
+const REFUSED: u32 = 300;
+const TICK: Duration = Duration::from_millis(100);
+/// The priority among real-time threads: the lowest. Heartbeats tell a dead peer from a live one.
+const REALTIME: i32 = 1;
+
+/// What the thread owns.
+#[derive(Debug)]
+pub(super) struct Driver {
+    node: Node,
+    datagrams: Datagrams,
+    listener: Listener,
+    hands: Hands,
+    filter: Filter,
+    inbox: Inbox,
+    surroundings: Surroundings,
+    recording: Option<Recording>,
+    key_file: PathBuf,
+    preempt_wait: Duration,
+    out: Vec<Output>,
+    /// Writes that the writing thread has no room for yet.
+    to_write: VecDeque<(u64, Vec<Write>)>,
+    /// The policy whose key table the state machine has, or is about to have.
+    generation: Option<u64>,
+    /// A dump or a key table that the listing thread has no room for yet.
+    jobs: VecDeque<Job>,
+    refused: u32,
+    next_tick: Timestamp,
+    overruns: u64,
+    silence: Silence,
+}
+
+impl Driver {
+    /// # Errors
+    /// When keys, sockets or threads can't be had.
+    pub(super) fn new(
+        settings: &Settings,
+        inbox: Inbox,
+        surroundings: Surroundings,
+    ) -> Result<Self, Error> {
+        let io = |attempt| move |source| Error::Io { attempt, source };
+        let ring = keys::read(&settings.key_file)?;
+        let datagrams =
+            Datagrams::open(settings.local, settings.peer).map_err(io("open the sync socket"))?;
+        let (listener, _) =
+            Listener::open(NOTIFICATIONS).map_err(io("listen to conntrack's notifications"))?;
+        let filter = Filter::new(settings.replicate.clone(), surroundings.mask);
+        let hands = kernel::start(filter.clone(), &inbox.bell)
+            .map_err(io("start the threads that write and list sessions"))?;
+        listener.ignore(&[hands.port]).map_err(io("filter conntrack's notifications"))?;
+        let random = random().map_err(io("get random numbers"))?;
+        let (node, config) = identity(settings, random, surroundings.mask);
+        let mut node = Node::new(node, config, ring, random.seed);
+        let recording = match settings.recorder {
+            0 => None,
+            size => {
+                let path = surroundings.state_dir.join("flight.rec");
+                let (recording, number) =
+                    Recording::start(&path, size).map_err(io("open the flight recorder's file"))?;
+                node.record(Recorder::new(size, number));
+                Some(recording)
+            }
+        };
+        Ok(Self {
+            node,
+            datagrams,
+            listener,
+            hands,
+            filter,
+            inbox,
+            surroundings,
+            recording,
+            key_file: settings.key_file.clone(),
+            preempt_wait: settings.preempt_wait,
+            out: Vec::new(),
+            to_write: VecDeque::new(),
+            generation: None,
+            jobs: VecDeque::new(),
+            refused: 0,
+            next_tick: Timestamp::ZERO,
+            overruns: 0,
+            silence: Silence::default(),
+        })
+    }
+
+    /// Works until it is told to stop.
+    pub(super) fn run(mut self) {
+        if let Err(error) = sys::set_realtime(REALTIME) {
+            tracing::info!(%error, "session replication runs without real-time priority");
+        }
+        self.surroundings.vrrp.hold(self.preempt_wait);
+        self.node.start(now(), &mut self.out);
+        self.perform();
+        loop {
+            self.wait();
+            self.inbox.bell.quiet();
+            let now = now();
+            self.look_at_policy();
+            self.read_notifications(now);
+            self.read_datagrams(now);
+            self.read_results(now);
+            let commands: Vec<Command> = self.inbox.commands.try_iter().collect();
+            for command in commands {
+                if matches!(command, Command::Stop) {
+                    self.node.stop(now, &mut self.out);
+                    return self.perform();
+                }
+                self.command(command, now);
+            }
+            if self.next_tick <= now {
+                self.next_tick = now.after(TICK);
+                self.refused = 0;
+                self.datagrams.connect();
+                self.silence.look(now);
+            }
+            self.node.poll(now, &mut self.out);
+            self.perform();
+            self.hand_on();
+        }
+    }
+
+    fn wait(&self) {
+        let now = now();
+        let deadline = self.node.next_deadline(now).unwrap_or(self.next_tick).min(self.next_tick);
+        let mut timeout = deadline.since(now);
+        if !self.to_write.is_empty() || !self.jobs.is_empty() {
+            // The bell rings when there is room again, but for the last result.
+            timeout = timeout.min(Duration::from_millis(1));
+        }
+        let timeout = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
+        let hears = self.refused < REFUSED;
+        let datagrams = hears.then(|| self.datagrams.as_fd());
+        let others = [sys::borrow(&self.listener), self.inbox.bell.as_fd()];
+        let mut waiting: Vec<PollFd<'_>> = others
+            .into_iter()
+            .chain(datagrams)
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        // Interrupted or not, everything is looked at.
+        let _ = poll(&mut waiting, Some(&timeout));
+    }
+
+    /// A reload has made another key table.
+    fn look_at_policy(&mut self) {
+        let published = self.surroundings.published.load();
+        if self.generation != Some(published.generation) {
+            self.generation = Some(published.generation);
+            self.jobs.push_back(Job::Rules(Arc::clone(&published.policy)));
+        }
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.surroundings.published.load().policy)
+    }
+
+    fn read_notifications(&mut self, now: Timestamp) {
+        let policy = self.policy();
+        let Self { listener, node, out, filter, .. } = self;
+        let mut overrun = false;
+        for _ in 0..TURN {
+            let read = listener.read(|event| {
+                if let Some(event) = kernel_event(event, filter, &policy) {
+                    node.kernel_event(now, event, out);
+                }
+            });
+            match read {
+                Ok(read) => {
+                    overrun |= read.overrun;
+                    if read.drained {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read conntrack's notifications");
+                    break;
+                }
+            }
+        }
+        if overrun {
+            self.overruns += 1;
+            tracing::warn!("conntrack's notifications were lost: listing all sessions");
+            self.node.overrun(now, &mut self.out);
+        }
+    }
+
+    fn read_datagrams(&mut self, now: Timestamp) {
+        let Self { datagrams, node, out, refused, .. } = self;
+        for _ in 0..TURN {
+            if *refused >= REFUSED {
+                return;
+            }
+            let Some(datagram) = datagrams.receive() else { return };
+            if node.receive(now, datagram, out).is_err() {
+                *refused += 1;
+            }
+        }
+    }
+
+    fn read_results(&mut self, now: Timestamp) {
+        for written in self.hands.written.try_iter() {
+            self.node.written(now, written.batch, written.results, &mut self.out);
+        }
+        for found in self.hands.found.try_iter().take(TURN) {
+            match found {
+                Found::Sessions(sessions) => {
+                    for delta in sessions {
+                        self.node.dumped(now, delta, &mut self.out);
+                    }
+                }
+                Found::End { complete } => self.node.dump_end(now, complete, &mut self.out),
+                Found::Rules(table) => {
+                    self.node.set_policy(now, table.keyspace, table.rules, &mut self.out);
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command, now: Timestamp) {
+        match command {
+            Command::Status(reply) => {
+                let status = report::status(&self.node, self.overruns, now);
+                respond(reply, Ok(status));
+            }
+            Command::Resync(reply) => {
+                self.node.resync(now, &mut self.out);
+                respond(reply, Ok(report::status(&self.node, self.overruns, now)));
+            }
+            Command::Roles(roles) => {
+                let waits = |(_, role): &(_, Role)| *role == Role::Backup;
+                let standby = !roles.is_empty() && roles.iter().all(waits);
+                self.hands.standby.store(standby, Ordering::Release);
+                self.node.set_roles(now, roles, &mut self.out);
+            }
+            Command::Barrier(id) => self.node.barrier(now, id, &mut self.out),
+            Command::Keys => match keys::read(&self.key_file) {
+                Ok(keys) => self.node.set_keys(keys),
+                Err(error) => tracing::error!("the keys stay as they are: {error}"),
+            },
+            Command::Stop => {}
+        }
+    }
+
+    /// Does everything that has been asked for.
+    fn perform(&mut self) {
+        for output in std::mem::take(&mut self.out) {
+            match output {
+                Output::Send(datagram) => self.datagrams.send(&datagram),
+                Output::Write { batch, writes } => self.to_write.push_back((batch, writes)),
+                Output::Dump(_) => {
+                    let policy = self.policy();
+                    self.jobs.push_back(Job::Dump(policy));
+                }
+                // Only the session's next packet shows its zones; until then it has no key, and
+                // the filter asks.
+                Output::Classify { session, .. } => {
+                    let identity = session.identity();
+                    self.node.classified(now(), identity, None, &mut self.out);
+                }
+                Output::Event(event) => self.tell(event, now()),
+                Output::Greet { .. } => {}
+            }
+        }
+        if let (Some(recording), Some(recorder)) = (&mut self.recording, self.node.recorder()) {
+            recording.write(recorder.take());
+        }
+    }
+
+    fn tell(&mut self, event: Event, now: Timestamp) {
+        self.silence.hear(event, now);
+        let vrrp = &self.surroundings.vrrp;
+        match event {
+            Event::PeerAlive => vrrp.peer(PeerReport::Alive),
+            Event::PeerSilent => vrrp.peer(PeerReport::Silent),
+            Event::PeerGone => vrrp.peer(PeerReport::Gone),
+            Event::PeerStarted => {}
+            Event::PeerRole { role, .. } => {
+                let state = match role {
+                    Role::Active => State::Active,
+                    Role::Backup => State::Backup,
+                    Role::Unknown => State::Initialize,
+                };
+                vrrp.peer_state(state);
+            }
+            Event::HaveEverything => vrrp.allow(),
+            Event::PeerReady { id } => vrrp.peer_ready(id),
+            _ => {}
+        }
+        match event {
+            Event::PeerGone
+            | Event::PeerStarted
+            | Event::ResyncBegan { .. }
+            | Event::ResyncEnded { .. }
+            | Event::HaveEverything
+            | Event::KeysAgree => tracing::info!("sync: {event}"),
+            Event::PeerAlive
+            | Event::PeerSilent
+            | Event::PeerRole { .. }
+            | Event::PeerReady { .. } => tracing::debug!("sync: {event}"),
+            _ => tracing::warn!("sync: {event}"),
+        }
+    }
+
+    /// Hands work to the other threads, as far as they have room.
+    fn hand_on(&mut self) {
+        while let Some(writes) = self.to_write.pop_front() {
+            if let Err(TrySendError::Full(writes)) = self.hands.writes.try_send(writes) {
+                self.to_write.push_front(writes);
+                break;
+            }
+        }
+        while let Some(job) = self.jobs.pop_front() {
+            if let Err(TrySendError::Full(job)) = self.hands.jobs.try_send(job) {
+                self.jobs.push_front(job);
+                break;
+            }
+        }
+    }
+}
+
+/// Whether the log says that the peer isn't heard. On a busy machine it may be silent for some
+/// milliseconds again and again, which is nobody's concern.
+#[derive(Debug, Default)]
+struct Silence {
+    since: Option<Timestamp>,
+    told: bool,
+}
+
+impl Silence {
+    fn hear(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::PeerSilent => self.since = self.since.or(Some(now)),
+            Event::PeerAlive => {
+                self.since = None;
+                if std::mem::take(&mut self.told) {
+                    tracing::info!("sync: the peer is heard again");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn look(&mut self, now: Timestamp) {
+        let long = self.since.is_some_and(|since| now.since(since) >= Duration::from_secs(1));
+        if long && !self.told {
+            self.told = true;
+            tracing::warn!("sync: the peer has not been heard for a second");
+        }
+    }
+}
+
+/// A notification in the state machine's terms; `None` for what isn't replicated.
+fn kernel_event(
+    event: kernel_conntrack::Event,
+    filter: &Filter,
+    policy: &Policy,
+) -> Option<KernelEvent> {
+    let (kind, port, delta) = match event {
+        kernel_conntrack::Event::Session { kind, port, entry } => {
+            // What has ended is known by then, or never was.
+            let takes = kind == Kind::Destroy || filter.takes(&entry, policy);
+            (kind, port, takes.then(|| convert::delta(&entry))?)
+        }
+        kernel_conntrack::Event::Expectation { kind, port, expectation } => {
+            let takes = kind == Kind::Destroy || filter.takes_tuple(&expectation.master);
+            (kind, port, takes.then(|| convert::expected(&expectation))?)
+        }
+    };
+    let kind = match kind {
+        Kind::New => EventKind::New,
+        Kind::Update => EventKind::Update,
+        Kind::Destroy => EventKind::Destroy,
+    };
+    // Those of the writing thread are filtered out already.
+    let origin = if port == 0 { Origin::Traffic } else { Origin::Local };
+    Some(KernelEvent { kind, origin, delta })
+}
+
+/// What a run of the daemon draws.
+#[derive(Clone, Copy)]
+struct Random {
+    seed: [u8; 32],
+    boot: u64,
+    digest_key: [u64; 2],
+}
+
+fn random() -> io::Result<Random> {
+    let mut bytes = [0; 56];
+    getrandom(&mut bytes[..], GetRandomFlags::empty())?;
+    let (seed, rest) = bytes.split_at(32);
+    let words: Vec<u64> = rest
+        .chunks(8)
+        .map(|word| word.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+        .collect();
+    let word = |index: usize| words.get(index).copied().unwrap_or_default();
+    Ok(Random {
+        seed: seed.first_chunk().copied().unwrap_or_default(),
+        boot: word(0),
+        digest_key: [word(1), word(2)],
+    })
+}
+
+/// The nodes are numbered by their addresses, which both know.
+fn identity(settings: &Settings, random: Random, mask: u32) -> (ChannelConfig, Config) {
+    let (node, peer) = match settings.local < settings.peer {
+        true => (NodeId(1), NodeId(2)),
+        false => (NodeId(2), NodeId(1)),
+    };
+    let mut config = Config::new(node, peer, BootId(random.boot), random.digest_key);
+    config.owned = mask;
+    config.beat_every = settings.beat;
+    config.silent_after = settings.silent_after;
+    (ChannelConfig::new(node, peer), config)
+}
+
+/// The time, on a clock that goes on while the machine sleeps or the process is stopped.
+fn now() -> Timestamp {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanoseconds = u32::try_from(now.tv_nsec).unwrap_or(0);
+    Timestamp::new(Duration::new(seconds, nanoseconds))
+}

@@ -1,0 +1,234 @@
+//! What takes long and so isn't done by the sync thread: writing sessions, listing them, and
+//! digesting key tables. A thread each for writes and for the rest.
+//!
+//! Goes in: jobs. Comes out: results, in the order of the jobs, over bounded channels. Both
+//! threads end when the driver does.
+
+use super::convert;
+use super::filter::Filter;
+use super::rules::{self, Rules};
+use super::wake::Bell;
+use crate::snapshot::Policy;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use twinwall_ctsync::model::Delta;
+use twinwall_ctsync::replica::{Write, WriteOp, WriteResult};
+use twinwall_netlink::conntrack::{
+    Conntrack, Entry, Expectation, Outcome, ProtoInfo, Request, Select, Writer,
+};
+use twinwall_netlink::socket::Error;
+
+/// Jobs and results that may wait.
+const WAITING: usize = 64;
+/// Sessions of one result of a dump.
+const CHUNK: usize = 256;
+
+/// `EIO`, `EEXIST` and `EINVAL`: what the state machine is told where the kernel said nothing.
+const IO: i32 = 5;
+const EXISTS: i32 = 17;
+const INVALID: i32 = 22;
+
+/// Something to be done besides writing.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// List all sessions that are replicated, then all expectations.
+    Dump(Arc<Policy>),
+    /// Digest the key table of a policy.
+    Rules(Arc<Policy>),
+}
+
+/// What came of jobs.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Sessions of a dump.
+    Sessions(Vec<Delta>),
+    /// A dump is over.
+    End {
+        /// Whether it went through.
+        complete: bool,
+    },
+    /// A key table.
+    Rules(Rules),
+}
+
+/// What became of a batch of writes.
+#[derive(Debug)]
+pub(super) struct Written {
+    /// Which one.
+    pub(super) batch: u64,
+    /// A result for each.
+    pub(super) results: Vec<WriteResult>,
+}
+
+/// The driver's ends.
+#[derive(Debug)]
+pub(super) struct Hands {
+    pub(super) jobs: SyncSender<Job>,
+    pub(super) found: Receiver<Found>,
+    pub(super) writes: SyncSender<(u64, Vec<Write>)>,
+    pub(super) written: Receiver<Written>,
+    /// The port of the writing socket, by which its changes are known.
+    pub(super) port: u32,
+    /// Whether this node forwards no session that it writes.
+    pub(super) standby: Arc<AtomicBool>,
+}
+
+/// Starts both threads.
+///
+/// # Errors
+/// When a socket or a thread can't be had.
+pub(super) fn start(filter: Filter, bell: &Bell) -> std::io::Result<Hands> {
+    let writer = Writer::open()?;
+    let port = writer.port();
+    let (writes, to_write) = sync_channel(WAITING);
+    let (tell, written) = sync_channel(WAITING);
+    let standby = Arc::new(AtomicBool::new(false));
+    let (theirs, known) = (bell.clone(), Arc::clone(&standby));
+    std::thread::Builder::new()
+        .name("sync-write".into())
+        .spawn(move || write_all(writer, &to_write, &tell, &theirs, &known))?;
+    let (jobs, to_do) = sync_channel(WAITING);
+    let (tell, found) = sync_channel(WAITING);
+    let theirs = bell.clone();
+    std::thread::Builder::new()
+        .name("sync-list".into())
+        .spawn(move || work(&filter, &to_do, &tell, &theirs))?;
+    Ok(Hands { jobs, found, writes, written, port, standby })
+}
+
+fn write_all(
+    mut writer: Writer,
+    writes: &Receiver<(u64, Vec<Write>)>,
+    tell: &SyncSender<Written>,
+    bell: &Bell,
+    standby: &AtomicBool,
+) {
+    while let Ok((batch, writes)) = writes.recv() {
+        let results = write(&mut writer, &writes, standby.load(Ordering::Acquire));
+        if tell.send(Written { batch, results }).is_err() {
+            return;
+        }
+        bell.ring();
+    }
+}
+
+/// What is written, in the kernel's terms.
+enum Thing {
+    Session(Entry),
+    Expectation(Expectation),
+    Nothing,
+}
+
+fn write(writer: &mut Writer, writes: &[Write], standby: bool) -> Vec<WriteResult> {
+    let things: Vec<Thing> = writes
+        .iter()
+        .map(|write| match write.session.expectation {
+            None => Thing::Session(convert::entry(&write.session)),
+            Some(_) => {
+                convert::expectation(&write.session).map_or(Thing::Nothing, Thing::Expectation)
+            }
+        })
+        .collect();
+    let pairs = writes.iter().zip(&things);
+    let requests: Vec<Request<'_>> =
+        pairs.filter_map(|(write, thing)| request(write.op, thing, standby)).collect();
+    let mut outcomes = Vec::with_capacity(requests.len());
+    if let Err(error) = writer.write(&requests, &mut outcomes) {
+        tracing::warn!(%error, "cannot write sessions");
+    }
+    let mut outcomes = outcomes.into_iter();
+    things
+        .iter()
+        .map(|thing| match thing {
+            Thing::Nothing => WriteResult::Refused(INVALID),
+            _ => outcomes.next().map_or(WriteResult::Refused(IO), result),
+        })
+        .collect()
+}
+
+/// A TCP session that this node has forwarded has windows that soon are old, and nothing but a new
+/// entry makes the kernel forget them: while another node forwards it, it is made anew.
+fn request(op: WriteOp, thing: &Thing, standby: bool) -> Option<Request<'_>> {
+    Some(match (op, thing) {
+        (_, Thing::Nothing) => return None,
+        (WriteOp::Update | WriteOp::Timeout, Thing::Session(entry))
+            if standby && matches!(entry.proto, Some(ProtoInfo::Tcp(_))) =>
+        {
+            Request::Renew(entry)
+        }
+        (WriteOp::Create, Thing::Session(entry)) => Request::Put(entry),
+        (WriteOp::Update, Thing::Session(entry)) => Request::Update(entry),
+        (WriteOp::Replace, Thing::Session(entry)) => Request::Renew(entry),
+        (WriteOp::Timeout, Thing::Session(entry)) => Request::Timeout {
+            original: &entry.original,
+            zone: entry.zone,
+            seconds: entry.timeout.unwrap_or(0),
+        },
+        (WriteOp::Delete, Thing::Session(entry)) => {
+            Request::Delete { original: &entry.original, zone: entry.zone, id: None }
+        }
+        (WriteOp::Delete, Thing::Expectation(expectation)) => {
+            Request::Unexpect { tuple: &expectation.tuple, zone: expectation.zone, id: None }
+        }
+        (_, Thing::Expectation(expectation)) => Request::Expect(expectation),
+    })
+}
+
+fn result(outcome: Outcome) -> WriteResult {
+    match outcome {
+        Outcome::Created | Outcome::Updated | Outcome::NoRoomForLabels | Outcome::Deleted => {
+            WriteResult::Done
+        }
+        Outcome::Missing | Outcome::NoMaster => WriteResult::Missing,
+        Outcome::Clash => WriteResult::Refused(EXISTS),
+        Outcome::Incomplete(_) => WriteResult::Refused(INVALID),
+        Outcome::Refused(errno) => WriteResult::Refused(errno),
+    }
+}
+
+fn work(filter: &Filter, jobs: &Receiver<Job>, tell: &SyncSender<Found>, bell: &Bell) {
+    while let Ok(job) = jobs.recv() {
+        let found = match job {
+            Job::Rules(policy) => Found::Rules(rules::of(&policy.installed)),
+            Job::Dump(policy) => {
+                let complete = dump(filter, &policy, tell, bell).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "cannot list sessions");
+                    false
+                });
+                Found::End { complete }
+            }
+        };
+        if tell.send(found).is_err() {
+            return;
+        }
+        bell.ring();
+    }
+}
+
+fn dump(
+    filter: &Filter,
+    policy: &Policy,
+    tell: &SyncSender<Found>,
+    bell: &Bell,
+) -> Result<bool, Error> {
+    let mut conntrack = Conntrack::open()?;
+    let mut chunk = Vec::with_capacity(CHUNK);
+    let mut heard = true;
+    let mut add = |delta: Option<Delta>| {
+        chunk.extend(delta);
+        if chunk.len() >= CHUNK {
+            heard &= tell.send(Found::Sessions(std::mem::take(&mut chunk))).is_ok();
+            bell.ring();
+        }
+    };
+    conntrack.entries(Select::default(), |entry| {
+        add(filter.takes(&entry, policy).then(|| convert::delta(&entry)));
+    })?;
+    conntrack.expectations(|expectation| {
+        let takes = filter.takes_tuple(&expectation.master);
+        add(takes.then(|| convert::expected(&expectation)));
+    })?;
+    let rest = Found::Sessions(chunk);
+    Ok(tell.send(rest).is_ok() && heard)
+}

@@ -1,0 +1,173 @@
+//! Session replication in the daemon: one thread that owns the state machine of crate
+//! twinwall-ctsync and does what it asks for.
+//!
+//! ```text
+//!   notifications of conntrack ─► filter ─► convert ─┐
+//!   datagrams of the peer ───────────────────────────┼─► driver ─► datagrams
+//!   roles, handovers of VRRP ────────────────────────┤      │
+//!   key table of the running policy ── rules ────────┘      ├─► kernel: write, list
+//!                                                           ├─► recorder: a file
+//!                                                           └─► VRRP: the peer lives, has everything
+//! ```
+//!
+//! Goes in: settings, and all of the above. Comes out: sessions in the kernel, reports. Not here:
+//! what is sent when (crate twinwall-ctsync), and system calls (crate twinwall-netlink).
+
+mod convert;
+mod driver;
+mod filter;
+mod kernel;
+mod keys;
+mod recorder;
+mod report;
+mod rules;
+pub mod settings;
+mod socket;
+mod wake;
+
+use crate::engine::Unavailable;
+use crate::published::Published;
+use crate::reply::Reply;
+use crate::vrrp;
+use arc_swap::ArcSwap;
+use settings::Settings;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use twinwall_ctsync::model::{GroupTag, Role};
+use wake::Bell;
+
+/// Commands that may wait.
+const WAITING: usize = 64;
+
+/// What the thread is asked to do.
+#[derive(Debug)]
+enum Command {
+    Status(Reply),
+    Resync(Reply),
+    Roles(Vec<(GroupTag, Role)>),
+    Barrier(u32),
+    Keys,
+    Stop,
+}
+
+/// The way to the thread.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    commands: SyncSender<Command>,
+    bell: Bell,
+}
+
+/// The thread's end.
+#[derive(Debug)]
+pub struct Inbox {
+    commands: Receiver<Command>,
+    bell: Bell,
+}
+
+/// Why sessions can't be replicated.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refuses.
+    #[error("session replication: cannot {attempt}: {source}")]
+    Io {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The keys can't be had.
+    #[error("session replication: {0}")]
+    Keys(#[from] keys::Error),
+}
+
+/// What the thread works with.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The running policy.
+    pub published: Arc<ArcSwap<Published>>,
+    /// The owned bits of the connmark.
+    pub mask: u32,
+    /// The thread that owns the virtual routers.
+    pub vrrp: vrrp::Sender,
+    /// Where the flight recorder's file is.
+    pub state_dir: PathBuf,
+}
+
+/// Both ends.
+///
+/// # Errors
+/// When no descriptor can be had.
+pub fn channel() -> Result<(Sender, Inbox), Error> {
+    let io = |source| Error::Io { attempt: "make an event descriptor", source };
+    let bell = Bell::new().map_err(io)?;
+    let (commands, waiting) = sync_channel(WAITING);
+    Ok((Sender { commands, bell: bell.clone() }, Inbox { commands: waiting, bell }))
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// When keys, sockets or threads can't be had.
+pub fn start(
+    settings: &Settings,
+    inbox: Inbox,
+    surroundings: Surroundings,
+) -> Result<JoinHandle<()>, Error> {
+    let driver = driver::Driver::new(settings, inbox, surroundings)?;
+    std::thread::Builder::new()
+        .name("sync".into())
+        .spawn(move || driver.run())
+        .map_err(|source| Error::Io { attempt: "start a thread", source })
+}
+
+impl Sender {
+    /// Asks for the status.
+    ///
+    /// # Errors
+    /// When too many commands wait, or the thread has ended.
+    pub fn status(&self, reply: Reply) -> Result<(), Unavailable> {
+        self.send(Command::Status(reply))
+    }
+
+    /// Has both nodes compare what they have.
+    ///
+    /// # Errors
+    /// When too many commands wait, or the thread has ended.
+    pub fn resync(&self, reply: Reply) -> Result<(), Unavailable> {
+        self.send(Command::Resync(reply))
+    }
+
+    /// Tells what this node is for its virtual routers.
+    pub(crate) fn roles(&self, roles: Vec<(GroupTag, Role)>) {
+        let _ = self.send(Command::Roles(roles));
+    }
+
+    /// Asks to be told, with this number, when the peer has everything that is here now.
+    pub(crate) fn barrier(&self, id: u32) {
+        let _ = self.send(Command::Barrier(id));
+    }
+
+    /// Has the file with the keys read again.
+    pub fn renew_keys(&self) {
+        let _ = self.send(Command::Keys);
+    }
+
+    /// Ends the thread; the peer is told.
+    pub fn stop(&self) {
+        // The thread has ended already when this fails.
+        drop(self.commands.send(Command::Stop));
+        self.bell.ring();
+    }
+
+    fn send(&self, command: Command) -> Result<(), Unavailable> {
+        let sent = self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => Unavailable::Busy,
+            TrySendError::Disconnected(_) => Unavailable::Stopping,
+        });
+        self.bell.ring();
+        sent
+    }
+}

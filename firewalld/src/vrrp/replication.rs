@@ -1,0 +1,109 @@
+//! What VRRP and session replication tell each other.
+//!
+//! Goes in: what the sync channel knows of the peer. Comes out: what this node is for its groups,
+//! and questions whether the peer has everything. Without replication nothing waits.
+
+use super::driver::Driver;
+use crate::sync;
+use std::collections::BTreeMap;
+use twinwall_ctsync::model::{GroupTag, Role};
+use twinwall_vrrp::action::State;
+use twinwall_vrrp::time::Timestamp;
+use twinwall_vrrp::types::GroupId;
+
+/// The other side, and what waits for it.
+#[derive(Debug)]
+pub(super) struct Replication {
+    sync: Option<sync::Sender>,
+    told: Option<Vec<(GroupTag, Role)>>,
+    /// A peer of lower priority is not relieved before then.
+    hold_until: Option<Timestamp>,
+    /// Groups whose handover waits until the peer has everything, by the number of the question.
+    asked: BTreeMap<u32, GroupId>,
+    questions: u32,
+}
+
+impl Replication {
+    pub(super) fn new(sync: Option<sync::Sender>) -> Self {
+        Self { sync, told: None, hold_until: None, asked: BTreeMap::new(), questions: 0 }
+    }
+}
+
+impl Driver {
+    /// Tells what this node is for its groups, if that has changed. A session can't be told to
+    /// belong to one of several groups; then each stays where it changed last.
+    pub(super) fn tell_roles(&mut self) {
+        let Some(sync) = &self.replication.sync else { return };
+        let roles = match self.groups.as_slice() {
+            [only] => {
+                let group = only.seat.as_ref().ok().and_then(|seat| self.node.group(seat.id));
+                let role = match group.map(twinwall_vrrp::group::Group::state) {
+                    Some(State::Active) => Role::Active,
+                    Some(State::Backup | State::Initialize) | None => Role::Backup,
+                };
+                vec![(GroupTag::default(), role)]
+            }
+            _ => Vec::new(),
+        };
+        if self.replication.told.as_ref() != Some(&roles) {
+            sync.roles(roles.clone());
+            self.replication.told = Some(roles);
+        }
+    }
+
+    /// Sessions of the peer are still to come.
+    pub(super) fn hold(&mut self, until: Timestamp, now: Timestamp) {
+        self.replication.hold_until = Some(until);
+        self.node.hold_preemption(now, until);
+    }
+
+    /// The same for groups that are new.
+    pub(super) fn hold_on(&mut self, now: Timestamp) {
+        if let Some(until) = self.replication.hold_until.filter(|until| *until > now) {
+            self.node.hold_preemption(now, until);
+        }
+    }
+
+    /// All sessions of the peer are here.
+    pub(super) fn allow(&mut self, now: Timestamp) {
+        self.replication.hold_until = None;
+        self.node.allow_preemption(now);
+    }
+
+    /// The state of the peer's group, if there is only one.
+    pub(super) fn peer_state(&mut self, state: State, now: Timestamp) {
+        if let [only] = self.groups.as_slice()
+            && let Ok(seat) = &only.seat
+        {
+            self.node.peer_state(seat.id, state, now, &mut self.out);
+            self.perform(now, None);
+        }
+    }
+
+    /// A handover waits until the peer has everything.
+    pub(super) fn ask_whether_ready(&mut self, group: GroupId, now: Timestamp) {
+        let replication = &mut self.replication;
+        let Some(sync) = &replication.sync else {
+            return self.node.peer_ready(group, now, &mut self.out);
+        };
+        if replication.asked.values().any(|asked| *asked == group) {
+            return;
+        }
+        replication.questions = replication.questions.wrapping_add(1);
+        replication.asked.insert(replication.questions, group);
+        sync.barrier(replication.questions);
+    }
+
+    /// The answer.
+    pub(super) fn peer_is_ready(&mut self, question: u32, now: Timestamp) {
+        if let Some(group) = self.replication.asked.remove(&question) {
+            self.node.peer_ready(group, now, &mut self.out);
+            self.perform(now, None);
+        }
+    }
+
+    /// The handover of a group has come to an end, so nothing waits for the answer any more.
+    pub(super) fn no_longer_asked(&mut self, group: GroupId) {
+        self.replication.asked.retain(|_, asked| *asked != group);
+    }
+}
