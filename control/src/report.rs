@@ -196,6 +196,12 @@ pub struct Session {
     pub key: u32,
     /// Whether its key is none of the running policy's.
     pub stale: bool,
+    /// On a pair: `here` or `peer`, whichever forwards it; absent for what isn't replicated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<String>,
+    /// On a pair: whether the other node has it as it is now; absent for what isn't replicated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synced: Option<bool>,
 }
 
 /// Why a flow is decided as it is.

@@ -10,7 +10,8 @@ pub struct Status {
     pub groups: Vec<Group>,
     /// Packets that were discarded, by interface and reason.
     pub discarded: Vec<Discarded>,
-    /// Packets that came too fast to be looked at: no valid adverts among them.
+    /// Packets that no socket had room for. On kernels that look for room before they look for what
+    /// a socket wants, adverts that another socket took are among them.
     pub not_looked_at: u64,
 }
 

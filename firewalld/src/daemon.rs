@@ -149,7 +149,12 @@ async fn serve(
     let guard = Guard::open().map_err(engine::StartError::from)?;
     let engine = prepared.take_over(workers.counts())?;
     let form = engine.queue_form();
-    let observer = Observer::new(published, shared.marks, form, workers.counts(), options);
+    let (sync_sender, sync_inbox) = match &config.sync {
+        Some(_) => sync::channel().map(|(sender, inbox)| (Some(sender), Some(inbox)))?,
+        None => (None, None),
+    };
+    let observer = Observer::new(published, shared.marks, form, workers.counts(), options)
+        .with_replication(sync_sender.clone());
     let (observer_sender, questions) = observer::channel();
     let engine_thread = spawn("engine", move || Engine::run(engine, &commands))?;
     spawn("observer", move || observer.run(&questions))?;
@@ -158,10 +163,6 @@ async fn serve(
     let news = engine_sender.clone();
     spawn("warden", move || warden::run(guard, &news))?;
     // Last, so that a node that becomes active can decide what comes to it.
-    let (sync_sender, sync_inbox) = match &config.sync {
-        Some(_) => sync::channel().map(|(sender, inbox)| (Some(sender), Some(inbox)))?,
-        None => (None, None),
-    };
     let state_dir = options.state_dir.clone();
     let (vrrp, vrrp_thread) =
         vrrp::start(config.groups.clone(), state_dir.clone(), sync_sender.clone())?;

@@ -98,5 +98,11 @@ fn remarks(session: &Session) -> String {
     if session.expected {
         text.push_str("  (expected)");
     }
+    if session.carried.as_deref() == Some("peer") {
+        text.push_str("  (on the peer)");
+    }
+    if session.synced == Some(false) {
+        text.push_str("  (not copied yet)");
+    }
     text
 }

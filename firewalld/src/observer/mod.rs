@@ -17,6 +17,7 @@ use crate::engine::{Unavailable, rule_count};
 use crate::options::Options;
 use crate::published::Published;
 use crate::reply::{Reply, respond};
+use crate::sync;
 use crate::worker::Counts;
 use arc_swap::ArcSwap;
 use hits::Hits;
@@ -86,6 +87,7 @@ pub struct Observer {
     hits: Hits,
     dataplane: Option<Dataplane>,
     conntrack: Option<Conntrack>,
+    sync: Option<sync::Sender>,
 }
 
 impl Observer {
@@ -108,7 +110,14 @@ impl Observer {
             hits: Hits::default(),
             dataplane: None,
             conntrack: None,
+            sync: None,
         }
+    }
+
+    /// Has it say of sessions where they live.
+    #[must_use]
+    pub fn with_replication(self, sync: Option<sync::Sender>) -> Self {
+        Self { sync, ..self }
     }
 
     /// Answers until the last sender is gone.

@@ -28,6 +28,7 @@ impl Observer {
         let limit = filter.limit.unwrap_or(MAX_LISTED).min(MAX_LISTED);
         let mask = self.marks.key_mask();
         let mut found = report::Sessions { total: 0, sessions: Vec::new() };
+        let mut identities = Vec::new();
         let dumped = self.conntrack()?.dump(None, |session| {
             let key = session.mark & mask;
             let info = SessionKey::from_mark(key).and_then(|k| policy.installed.table().info(k));
@@ -37,9 +38,17 @@ impl Observer {
             found.total += 1;
             if found.sessions.len() < limit {
                 found.sessions.push(describe(session, key, info));
+                identities.push((session.original, session.zone));
             }
         });
         dumped.map_err(|error| format!("cannot read conntrack: {error}"))?;
+        if let Some(places) = self.sync.as_ref().and_then(|sync| sync.places(&identities)) {
+            for (session, place) in found.sessions.iter_mut().zip(places) {
+                let Some(place) = place else { continue };
+                session.carried = Some(if place.here { "here" } else { "peer" }.to_owned());
+                session.synced = Some(place.synced);
+            }
+        }
         Ok(found)
     }
 }
@@ -81,6 +90,8 @@ pub(super) fn describe(session: &Session<'_>, key: u32, info: Option<KeyInfo>) -
         expected: session.status.has(Status::EXPECTED),
         timeout: session.timeout.unwrap_or_default(),
         key,
+        carried: None,
+        synced: None,
     }
 }
 

@@ -271,6 +271,11 @@ impl Driver {
                 self.hands.standby.store(standby, Ordering::Release);
                 self.node.set_roles(now, roles, &mut self.out);
             }
+            Command::Places(sessions, reply) => {
+                let places = sessions.iter().map(|identity| self.node.place(identity)).collect();
+                // Nobody waits any more when this fails.
+                let _ = reply.try_send(places);
+            }
             Command::Barrier(id) => self.node.barrier(now, id, &mut self.out),
             Command::Keys => match keys::read(&self.key_file) {
                 Ok(keys) => self.node.set_keys(keys),

@@ -36,8 +36,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use twinwall_ctsync::model::{GroupTag, Role};
+use std::time::Duration;
+use twinwall_ctsync::model::{Direction, GroupTag, Identity, Role, Zone};
+use twinwall_ctsync::replica::Place;
+use twinwall_netlink::conntrack::Tuple;
 use wake::Bell;
+
+/// How long an answer for an operator may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Commands that may wait.
 const WAITING: usize = 64;
@@ -48,6 +54,7 @@ enum Command {
     Status(Reply),
     Resync(Reply),
     Roles(Vec<(GroupTag, Role)>),
+    Places(Vec<Identity>, SyncSender<Vec<Option<Place>>>),
     Barrier(u32),
     Keys,
     Stop,
@@ -148,6 +155,23 @@ impl Sender {
     /// Asks to be told, with this number, when the peer has everything that is here now.
     pub(crate) fn barrier(&self, id: u32) {
         let _ = self.send(Command::Barrier(id));
+    }
+
+    /// Where sessions live, each given by its original direction and its conntrack zone; `None`
+    /// for those that aren't replicated. Nothing when the thread is too busy to say.
+    pub(crate) fn places(&self, sessions: &[(Tuple, u16)]) -> Option<Vec<Option<Place>>> {
+        let identity = |(tuple, zone): &(Tuple, u16)| Identity {
+            original: convert::tuple(tuple),
+            zone: match tuple.zone {
+                Some(id) => Zone { id, direction: Direction::Original },
+                None => Zone { id: *zone, direction: Direction::Both },
+            },
+            expected: false,
+        };
+        let (reply, answer) = sync_channel(1);
+        let sessions = sessions.iter().map(identity).collect();
+        self.send(Command::Places(sessions, reply)).ok()?;
+        answer.recv_timeout(PATIENCE).ok()
     }
 
     /// Has the file with the keys read again.
