@@ -3,6 +3,7 @@
 # make test   all tests
 # make check  what CI asks for besides: format, lints, licences, architecture, units
 # make fuzz   fuzzes the parsers, FUZZ_SECONDS each
+# make bench-classifier   the classifier beside other engines, into docs/performance.md
 # make install DESTDIR=... PREFIX=/usr
 
 SHELL := /bin/sh
@@ -12,7 +13,8 @@ FUZZ_SECONDS ?= 60
 PREFIX ?= /usr
 RELEASE := target/release
 
-.PHONY: all build demo test check format lint deny arch units fuzz install packages clean
+.PHONY: all build demo test check format lint deny arch units fuzz bench-classifier install \
+	packages clean
 
 all: build
 
@@ -49,6 +51,9 @@ units:
 
 fuzz: packages
 	@tests/fuzz/run $(FUZZ_SECONDS)
+
+bench-classifier: packages
+	@policy/bench/run
 
 # Afterwards: systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload
 install:

@@ -175,6 +175,63 @@ fn each_event_names_the_socket_that_asked_for_it() {
 }
 
 #[test]
+fn a_session_is_heard_of_once_established_if_its_handshake_is_ignored() {
+    if !inside("a_session_is_heard_of_once_established_if_its_handshake_is_ignored") {
+        return;
+    }
+    let space = Space::new();
+    // The labels of port 81 are told of with its first packet only.
+    space.nft(
+        "table inet t { chain c { type filter hook output priority 0;
+        ct state new ct mark set 7; tcp dport 81 ct state new ct label set 3; }; }",
+    );
+    let (mut listener, _) = space.run(|| Listener::open(1 << 20).unwrap());
+    let mut writer = space.run(|| Writer::open().unwrap());
+    listener.ignore_with_handshakes(&[writer.port()]).unwrap();
+    write(&mut writer, &[Request::Put(&tcp(1000))]);
+    let states = |listener: &mut Listener| {
+        let states = |(kind, _, entry): (Kind, u32, Entry)| match entry.proto {
+            Some(ProtoInfo::Tcp(tcp)) => (kind, entry.mark, entry.labels, Some(tcp.state)),
+            _ => (kind, entry.mark, entry.labels, None),
+        };
+        sessions(all(listener)).into_iter().map(states).collect::<Vec<_>>()
+    };
+    let open = |port: u16| {
+        space.run(|| {
+            let server = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+            let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+            (client, server.accept().unwrap())
+        })
+    };
+    let mut seen = Vec::new();
+    let _plain = open(80);
+    eventually("the session is told of", || {
+        seen.extend(states(&mut listener));
+        (!seen.is_empty()).then_some(())
+    });
+    assert_eq!(seen, [(Kind::Update, Some(7), None, Some(3))]);
+    seen.clear();
+    let _labelled = open(81);
+    eventually("the session is told of", || {
+        seen.extend(states(&mut listener));
+        (seen.len() == 2).then_some(())
+    });
+    let label = Some(1 << 3);
+    let wanted = [(Kind::New, Some(7), label, Some(1)), (Kind::Update, Some(7), None, Some(3))];
+    assert_eq!(seen, wanted);
+    // Everything else is heard of.
+    let socket = space.run(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 53)).unwrap());
+    socket.send_to(b"traffic", socket.local_addr().unwrap()).unwrap();
+    let mut other = space.run(|| Writer::open().unwrap());
+    let delete = tcp(1000);
+    let delete = Request::Delete { original: &delete.original, zone: 0, id: None };
+    write(&mut other, &[delete]);
+    let seen = states(&mut listener);
+    let kinds = seen.iter().map(|(kind, ..)| *kind).collect::<Vec<_>>();
+    assert_eq!(kinds, [Kind::New, Kind::Destroy]);
+}
+
+#[test]
 fn an_overrun_is_told_once_when_events_are_queued_again() {
     if !inside("an_overrun_is_told_once_when_events_are_queued_again") {
         return;

@@ -38,6 +38,9 @@ const TURN: usize = 64;
 /// kernel to drop: they cost it less.
 const REFUSED: u32 = 300;
 const TICK: Duration = Duration::from_millis(100);
+/// How long after a takeover running sessions have shown their windows; and a sixth of how long
+/// the others are given before they are looked at again.
+const SETTLED: Duration = Duration::from_secs(10);
 /// The priority among real-time threads: the lowest. Heartbeats tell a dead peer from a live one.
 const REALTIME: i32 = 1;
 
@@ -65,6 +68,8 @@ pub(super) struct Driver {
     next_tick: Timestamp,
     overruns: u64,
     silence: Silence,
+    /// When windows are believed, after a takeover.
+    believe_at: Option<Timestamp>,
 }
 
 impl Driver {
@@ -82,11 +87,13 @@ impl Driver {
         let (listener, _) =
             Listener::open(NOTIFICATIONS).map_err(io("listen to conntrack's notifications"))?;
         let filter = Filter::new(settings.replicate.clone(), surroundings.mask);
-        let hands = kernel::start(filter.clone(), &inbox.bell)
-            .map_err(io("start the threads that write and list sessions"))?;
-        listener.ignore(&[hands.port]).map_err(io("filter conntrack's notifications"))?;
         let random = random().map_err(io("get random numbers"))?;
         let (node, config) = identity(settings, random, surroundings.mask);
+        let hands = kernel::start(filter.clone(), config.hold, &inbox.bell)
+            .map_err(io("start the threads that write and list sessions"))?;
+        listener
+            .ignore_with_handshakes(&hands.ports)
+            .map_err(io("filter conntrack's notifications"))?;
         let mut node = Node::new(node, config, ring, random.seed);
         let recording = match settings.recorder {
             0 => None,
@@ -117,6 +124,7 @@ impl Driver {
             next_tick: Timestamp::ZERO,
             overruns: 0,
             silence: Silence::default(),
+            believe_at: None,
         })
     }
 
@@ -149,6 +157,9 @@ impl Driver {
                 self.refused = 0;
                 self.datagrams.connect();
                 self.silence.look(now);
+                if self.believe_at.take_if(|at| *at <= now).is_some() {
+                    self.jobs.push_back(Job::Believe(self.policy()));
+                }
             }
             self.node.poll(now, &mut self.out);
             self.perform();
@@ -248,6 +259,11 @@ impl Driver {
                     }
                 }
                 Found::End { complete } => self.node.dump_end(now, complete, &mut self.out),
+                Found::Windowless(left) => {
+                    let standby = self.hands.standby.load(Ordering::Acquire);
+                    let again = !standby && left.is_none_or(|left| left > 0);
+                    self.believe_at = again.then(|| now.after(SETTLED * 6));
+                }
                 Found::Rules(table) => {
                     self.node.set_policy(now, table.keyspace, table.rules, &mut self.out);
                 }
@@ -268,8 +284,13 @@ impl Driver {
             Command::Roles(roles) => {
                 let waits = |(_, role): &(_, Role)| *role == Role::Backup;
                 let standby = !roles.is_empty() && roles.iter().all(waits);
-                self.hands.standby.store(standby, Ordering::Release);
+                let before = self.hands.standby.swap(standby, Ordering::AcqRel);
                 self.node.set_roles(now, roles, &mut self.out);
+                match (before, standby) {
+                    (false, true) => self.jobs.push_back(Job::Forget(self.policy())),
+                    (true, false) => self.believe_at = Some(now.after(SETTLED)),
+                    _ => {}
+                }
             }
             Command::Places(sessions, reply) => {
                 let places = sessions.iter().map(|identity| self.node.place(identity)).collect();
@@ -340,6 +361,8 @@ impl Driver {
             Event::PeerAlive
             | Event::PeerSilent
             | Event::PeerRole { .. }
+            // For a moment at each takeover; VRRP tells when it lasts.
+            | Event::BothActive { .. }
             | Event::PeerReady { .. } => tracing::debug!("sync: {event}"),
             _ => tracing::warn!("sync: {event}"),
         }

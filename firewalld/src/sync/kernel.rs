@@ -8,14 +8,15 @@ use super::convert;
 use super::filter::Filter;
 use super::rules::{self, Rules};
 use super::wake::Bell;
+use super::windows;
 use crate::snapshot::Policy;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use twinwall_ctsync::model::Delta;
 use twinwall_ctsync::replica::{Write, WriteOp, WriteResult};
 use twinwall_netlink::conntrack::{
-    Conntrack, Entry, Expectation, Outcome, ProtoInfo, Request, Select, Writer,
+    Conntrack, Entry, Expectation, Outcome, Request, Select, Writer,
 };
 use twinwall_netlink::socket::Error;
 
@@ -36,6 +37,10 @@ pub(super) enum Job {
     Dump(Arc<Policy>),
     /// Digest the key table of a policy.
     Rules(Arc<Policy>),
+    /// This node stands by: have the kernel forget windows.
+    Forget(Arc<Policy>),
+    /// This node is active: have the kernel believe the windows that it has learnt.
+    Believe(Arc<Policy>),
 }
 
 /// What came of jobs.
@@ -50,6 +55,8 @@ pub(super) enum Found {
     },
     /// A key table.
     Rules(Rules),
+    /// So many sessions have no windows yet, or it isn't known how many.
+    Windowless(Option<u64>),
 }
 
 /// What became of a batch of writes.
@@ -68,33 +75,35 @@ pub(super) struct Hands {
     pub(super) found: Receiver<Found>,
     pub(super) writes: SyncSender<(u64, Vec<Write>)>,
     pub(super) written: Receiver<Written>,
-    /// The port of the writing socket, by which its changes are known.
-    pub(super) port: u32,
-    /// Whether this node forwards no session that it writes.
+    /// The ports of the writing sockets, by which their changes are known.
+    pub(super) ports: [u32; 2],
+    /// Whether this node forwards no replicated session.
     pub(super) standby: Arc<AtomicBool>,
 }
 
-/// Starts both threads.
+/// Starts both threads. `hold` is the timeout of sessions that this node doesn't carry, in seconds.
 ///
 /// # Errors
 /// When a socket or a thread can't be had.
-pub(super) fn start(filter: Filter, bell: &Bell) -> std::io::Result<Hands> {
+pub(super) fn start(filter: Filter, hold: u32, bell: &Bell) -> std::io::Result<Hands> {
     let writer = Writer::open()?;
-    let port = writer.port();
+    let second = Writer::open()?;
+    let ports = [writer.port(), second.port()];
     let (writes, to_write) = sync_channel(WAITING);
     let (tell, written) = sync_channel(WAITING);
     let standby = Arc::new(AtomicBool::new(false));
-    let (theirs, known) = (bell.clone(), Arc::clone(&standby));
-    std::thread::Builder::new()
-        .name("sync-write".into())
-        .spawn(move || write_all(writer, &to_write, &tell, &theirs, &known))?;
-    let (jobs, to_do) = sync_channel(WAITING);
-    let (tell, found) = sync_channel(WAITING);
     let theirs = bell.clone();
     std::thread::Builder::new()
+        .name("sync-write".into())
+        .spawn(move || write_all(writer, &to_write, &tell, &theirs))?;
+    let (jobs, to_do) = sync_channel(WAITING);
+    let (tell, found) = sync_channel(WAITING);
+    let (theirs, known) = (bell.clone(), Arc::clone(&standby));
+    let lister = Lister { filter, writer: second, standby: known, hold };
+    std::thread::Builder::new()
         .name("sync-list".into())
-        .spawn(move || work(&filter, &to_do, &tell, &theirs))?;
-    Ok(Hands { jobs, found, writes, written, port, standby })
+        .spawn(move || work(lister, &to_do, &tell, &theirs))?;
+    Ok(Hands { jobs, found, writes, written, ports, standby })
 }
 
 fn write_all(
@@ -102,10 +111,9 @@ fn write_all(
     writes: &Receiver<(u64, Vec<Write>)>,
     tell: &SyncSender<Written>,
     bell: &Bell,
-    standby: &AtomicBool,
 ) {
     while let Ok((batch, writes)) = writes.recv() {
-        let results = write(&mut writer, &writes, standby.load(Ordering::Acquire));
+        let results = write(&mut writer, &writes);
         if tell.send(Written { batch, results }).is_err() {
             return;
         }
@@ -120,7 +128,7 @@ enum Thing {
     Nothing,
 }
 
-fn write(writer: &mut Writer, writes: &[Write], standby: bool) -> Vec<WriteResult> {
+fn write(writer: &mut Writer, writes: &[Write]) -> Vec<WriteResult> {
     let things: Vec<Thing> = writes
         .iter()
         .map(|write| match write.session.expectation {
@@ -132,7 +140,7 @@ fn write(writer: &mut Writer, writes: &[Write], standby: bool) -> Vec<WriteResul
         .collect();
     let pairs = writes.iter().zip(&things);
     let requests: Vec<Request<'_>> =
-        pairs.filter_map(|(write, thing)| request(write.op, thing, standby)).collect();
+        pairs.filter_map(|(write, thing)| request(write.op, thing)).collect();
     let mut outcomes = Vec::with_capacity(requests.len());
     if let Err(error) = writer.write(&requests, &mut outcomes) {
         tracing::warn!(%error, "cannot write sessions");
@@ -147,16 +155,9 @@ fn write(writer: &mut Writer, writes: &[Write], standby: bool) -> Vec<WriteResul
         .collect()
 }
 
-/// A TCP session that this node has forwarded has windows that soon are old, and nothing but a new
-/// entry makes the kernel forget them: while another node forwards it, it is made anew.
-fn request(op: WriteOp, thing: &Thing, standby: bool) -> Option<Request<'_>> {
+fn request(op: WriteOp, thing: &Thing) -> Option<Request<'_>> {
     Some(match (op, thing) {
         (_, Thing::Nothing) => return None,
-        (WriteOp::Update | WriteOp::Timeout, Thing::Session(entry))
-            if standby && matches!(entry.proto, Some(ProtoInfo::Tcp(_))) =>
-        {
-            Request::Renew(entry)
-        }
         (WriteOp::Create, Thing::Session(entry)) => Request::Put(entry),
         (WriteOp::Update, Thing::Session(entry)) => Request::Update(entry),
         (WriteOp::Replace, Thing::Session(entry)) => Request::Renew(entry),
@@ -187,12 +188,32 @@ fn result(outcome: Outcome) -> WriteResult {
     }
 }
 
-fn work(filter: &Filter, jobs: &Receiver<Job>, tell: &SyncSender<Found>, bell: &Bell) {
+/// What the listing thread works with.
+struct Lister {
+    filter: Filter,
+    writer: Writer,
+    standby: Arc<AtomicBool>,
+    hold: u32,
+}
+
+fn work(lister: Lister, jobs: &Receiver<Job>, tell: &SyncSender<Found>, bell: &Bell) {
+    let Lister { filter, mut writer, standby, hold } = lister;
     while let Ok(job) = jobs.recv() {
         let found = match job {
+            Job::Forget(policy) => {
+                match windows::forget(&mut writer, &filter, &policy, &standby, hold) {
+                    Ok(count) => tracing::debug!(count, "sync: windows are forgotten"),
+                    Err(error) => tracing::warn!(%error, "cannot list sessions"),
+                }
+                continue;
+            }
+            Job::Believe(policy) => {
+                let left = windows::believe(&mut writer, &filter, &policy, &standby);
+                Found::Windowless(left.ok())
+            }
             Job::Rules(policy) => Found::Rules(rules::of(&policy.installed)),
             Job::Dump(policy) => {
-                let complete = dump(filter, &policy, tell, bell).unwrap_or_else(|error| {
+                let complete = dump(&filter, &policy, tell, bell).unwrap_or_else(|error| {
                     tracing::warn!(%error, "cannot list sessions");
                     false
                 });

@@ -24,6 +24,7 @@ mod rules;
 pub mod settings;
 mod socket;
 mod wake;
+mod windows;
 
 use crate::engine::Unavailable;
 use crate::published::Published;

@@ -10,6 +10,7 @@
 
 use super::entry::Entry;
 use super::expectation::{self, Expectation};
+use super::filter;
 use super::{MSG_DELETE, MSG_NEW};
 use crate::socket::Socket;
 use crate::sys::mmsg::Datagrams;
@@ -24,9 +25,6 @@ const GROUPS: std::ops::RangeInclusive<u32> = 1..=6;
 
 /// The largest notification has less than 1 KiB; one of an expectation comes in a buffer of a page.
 const DATAGRAM: usize = 4096;
-
-/// Most ports that can be ignored at once.
-const IGNORED: usize = 16;
 
 /// What happened to a session or an expectation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,10 +107,25 @@ impl Listener {
     /// # Errors
     /// `InvalidInput` for more than 16 ports; what `setsockopt` fails with.
     pub fn ignore(&self, ports: &[u32]) -> io::Result<()> {
-        if ports.len() > IGNORED {
+        self.filter(ports, false)
+    }
+
+    /// The same, and leaves out too what is said of TCP sessions whose handshake isn't through
+    /// (that aren't assured yet), which is most of what each begins with. The first that is heard
+    /// of such a session is then an [`Kind::Update`]. What only an early notification says is let
+    /// through: labels, a master, the SYN proxy.
+    ///
+    /// # Errors
+    /// As for [`Listener::ignore`].
+    pub fn ignore_with_handshakes(&self, ports: &[u32]) -> io::Result<()> {
+        self.filter(ports, true)
+    }
+
+    fn filter(&self, ports: &[u32], handshakes: bool) -> io::Result<()> {
+        if ports.len() > filter::PORTS {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        attach_filter(borrow(&self.socket), &filter(ports))
+        attach_filter(borrow(&self.socket), &filter::program(ports, handshakes))
     }
 
     /// Hands what has arrived to `each`, at most 32 datagrams, without waiting.
@@ -186,26 +199,4 @@ fn read(message: &Message<'_>) -> Option<Option<Event>> {
         expectation::MSG_DELETE => Some(expectation(Kind::Destroy)),
         _ => None,
     }
-}
-
-/// A classic BPF program over the netlink header that lets through what has none of these ports.
-fn filter(ports: &[u32]) -> Vec<libc::sock_filter> {
-    /// Where `nlmsg_pid` is.
-    const PORT: u32 = 12;
-    let statement = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
-        code: u16::try_from(code).unwrap_or_default(),
-        jt,
-        jf,
-        k,
-    };
-    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, PORT)];
-    for (port, left) in ports.iter().zip((0..ports.len()).rev()) {
-        // The program loads in network byte order, and the port is in that of the host.
-        let value = u32::from_be_bytes(port.to_ne_bytes());
-        let drop = u8::try_from(left + 1).unwrap_or_default();
-        program.push(statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, drop, 0, value));
-    }
-    program.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX));
-    program.push(statement(libc::BPF_RET | libc::BPF_K, 0, 0, 0));
-    program
 }

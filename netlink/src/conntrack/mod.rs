@@ -20,6 +20,7 @@ mod encode;
 mod entry;
 pub mod events;
 mod expectation;
+mod filter;
 mod proto;
 mod request;
 mod select;

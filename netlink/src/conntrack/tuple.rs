@@ -9,13 +9,13 @@ use std::net::IpAddr;
 
 /// `enum ctattr_tuple`, `ctattr_ip` and `ctattr_l4proto`.
 const TUPLE_IP: u16 = 1;
-const TUPLE_PROTO: u16 = 2;
+pub(super) const TUPLE_PROTO: u16 = 2;
 const TUPLE_ZONE: u16 = 3;
 const IP_V4_SRC: u16 = 1;
 const IP_V4_DST: u16 = 2;
 const IP_V6_SRC: u16 = 3;
 const IP_V6_DST: u16 = 4;
-const PROTO_NUM: u16 = 1;
+pub(super) const PROTO_NUM: u16 = 1;
 const PROTO_SRC_PORT: u16 = 2;
 const PROTO_DST_PORT: u16 = 3;
 const PROTO_ICMP_ID: u16 = 4;

@@ -1,0 +1,159 @@
+//! TCP windows over a failover. The kernel doesn't tell them, so a session that is taken over has
+//! none, and one that comes back to a node that forwarded it before has old ones.
+//!
+//! - Sessions are written such that the kernel doesn't hold packets against windows
+//!   (`BE_LIBERAL`): the first packets after a takeover may be old ones.
+//! - When this node has become active and packets have gone both ways, the windows are right and
+//!   the flag goes.
+//! - When this node stands by, sessions that it has forwarded are made anew: nothing else makes
+//!   the kernel forget old windows.
+
+use super::filter::Filter;
+use crate::snapshot::Policy;
+use std::sync::atomic::{AtomicBool, Ordering};
+use twinwall_netlink::conntrack::{
+    Conntrack, Entry, Expectation, ProtoInfo, Request, Select, TcpEnd, TcpInfo, Writer,
+};
+use twinwall_netlink::socket::Error;
+
+/// Sessions that are changed at a time.
+const CHUNK: usize = 64;
+
+/// Makes the TCP sessions anew that this node has forwarded, with their expectations, for as long
+/// as it stands by. `hold` is the timeout that they get, in seconds. Returns how many.
+pub(super) fn forget(
+    writer: &mut Writer,
+    filter: &Filter,
+    policy: &Policy,
+    standby: &AtomicBool,
+    hold: u32,
+) -> Result<u64, Error> {
+    let mut expectations = Vec::new();
+    Conntrack::open()?.expectations(|expectation| expectations.push(expectation))?;
+    let mut done = 0;
+    let mut renew = |entries: &[Entry]| {
+        // Once this node is active, a packet could come between the end and the new beginning.
+        if !standby.load(Ordering::Acquire) {
+            return;
+        }
+        let anew: Vec<Entry> = entries.iter().map(|entry| without_windows(entry, hold)).collect();
+        let theirs = |entry: &Entry| -> Vec<&Expectation> {
+            expectations.iter().filter(|expectation| expectation.master == entry.original).collect()
+        };
+        let expected: Vec<&Expectation> = entries.iter().flat_map(theirs).collect();
+        let requests = anew.iter().map(Request::Renew);
+        let requests: Vec<_> = requests.chain(expected.into_iter().map(Request::Expect)).collect();
+        if let Err(error) = writer.write(&requests, &mut Vec::new()) {
+            tracing::warn!(%error, "cannot make sessions anew");
+        }
+        done += entries.len() as u64;
+    };
+    each_tcp(filter, policy, TcpInfo::has_windows, &mut renew)?;
+    Ok(done)
+}
+
+/// Has the kernel hold the packets of those sessions against their windows again whose windows it
+/// has learnt. Returns how many are left that it hasn't.
+pub(super) fn believe(
+    writer: &mut Writer,
+    filter: &Filter,
+    policy: &Policy,
+    standby: &AtomicBool,
+) -> Result<u64, Error> {
+    let mut left = 0;
+    let mut set = |entries: &[Entry]| {
+        if standby.load(Ordering::Acquire) {
+            return;
+        }
+        let learnt = |entry: &&Entry| tcp(entry).is_some_and(|tcp| both_have_windows(&tcp));
+        left += entries.iter().filter(|entry| !learnt(entry)).count() as u64;
+        let requests: Vec<Request<'_>> = entries
+            .iter()
+            .filter(learnt)
+            .map(|entry| {
+                let (original, zone) = (&entry.original, entry.zone);
+                Request::Liberal { original, zone, on: false }
+            })
+            .collect();
+        if let Err(error) = writer.write(&requests, &mut Vec::new()) {
+            tracing::warn!(%error, "cannot have sessions held against their windows");
+        }
+    };
+    each_tcp(filter, policy, is_liberal, &mut set)?;
+    Ok(left)
+}
+
+/// Hands replicated TCP sessions that are of some kind over, a few at a time.
+fn each_tcp(
+    filter: &Filter,
+    policy: &Policy,
+    kind: impl Fn(&TcpInfo) -> bool,
+    take: &mut impl FnMut(&[Entry]),
+) -> Result<(), Error> {
+    let mut chunk: Vec<Entry> = Vec::with_capacity(CHUNK);
+    Conntrack::open()?.entries(Select::default(), |entry| {
+        if tcp(&entry).is_some_and(|tcp| kind(&tcp)) && filter.takes(&entry, policy) {
+            chunk.push(entry);
+        }
+        if chunk.len() >= CHUNK {
+            take(&chunk);
+            chunk.clear();
+        }
+    })?;
+    take(&chunk);
+    Ok(())
+}
+
+fn tcp(entry: &Entry) -> Option<TcpInfo> {
+    match entry.proto {
+        Some(ProtoInfo::Tcp(tcp)) => Some(tcp),
+        _ => None,
+    }
+}
+
+/// Whether the flag was set for the sake of a takeover; sessions that the kernel picked up in the
+/// middle have it for good.
+fn is_liberal(tcp: &TcpInfo) -> bool {
+    let set =
+        |tcp: &TcpInfo| tcp.ends.iter().flatten().any(|end| end.flags & TcpEnd::BE_LIBERAL != 0);
+    set(tcp) && !set(&tcp.portable())
+}
+
+fn both_have_windows(tcp: &TcpInfo) -> bool {
+    let known = |end: &TcpEnd| end.flags & TcpEnd::MAXACK_SET != 0;
+    tcp.ends.is_some_and(|ends| ends.iter().all(known))
+}
+
+fn without_windows(entry: &Entry, hold: u32) -> Entry {
+    let mut anew = entry.clone();
+    if let Some(ProtoInfo::Tcp(tcp)) = &mut anew.proto {
+        *tcp = tcp.portable().liberal();
+    }
+    anew.timeout = anew.timeout.map(|timeout| timeout.max(hold));
+    anew
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(flags: u8) -> TcpInfo {
+        TcpInfo { state: 3, ends: Some([TcpEnd { scale: 7, flags }; 2]) }
+    }
+
+    #[test]
+    fn a_session_that_was_picked_up_in_the_middle_stays_liberal() {
+        let scaled = TcpEnd::WINDOW_SCALE | TcpEnd::BE_LIBERAL;
+        assert!(is_liberal(&info(scaled)));
+        assert!(!is_liberal(&info(TcpEnd::BE_LIBERAL)));
+        assert!(!is_liberal(&info(TcpEnd::WINDOW_SCALE)));
+    }
+
+    #[test]
+    fn windows_of_both_ends_have_to_be_known() {
+        assert!(both_have_windows(&info(TcpEnd::MAXACK_SET)));
+        let mut one = info(TcpEnd::MAXACK_SET);
+        one.ends.as_mut().unwrap()[1].flags = 0;
+        assert!(!both_have_windows(&one));
+    }
+}
