@@ -6,14 +6,21 @@
 //! ├─ engine      start, reload, sweep                      state, published
 //! ├─ observer    status, rules, sessions, explain
 //! ├─ links, warden    what happens to interfaces and to the table
+//! ├─ vrrp        which node of a pair is active            macvlan
+//! ├─ sync        sessions of a pair, copied
+//! ├─ config      the daemon's own settings
 //! └─ control     the socket that twinwall talks to          desk, reply
 //! ```
 //!
-//! Not here: what a policy means (`policy`), how the kernel is spoken to (`netlink`).
+//! `clock` and `wake` are what the threads that wait for descriptors have in common.
+//!
+//! Not here: what a policy means (`policy`), how the kernel is spoken to (`netlink`), who is to be
+//! active (`vrrp`), what is sent to the peer (`ctsync`).
 
 pub mod daemon;
 pub mod options;
 
+mod clock;
 pub mod config;
 pub mod conntrack;
 pub mod control;
@@ -34,6 +41,7 @@ pub mod snapshot;
 pub mod state;
 pub mod sync;
 pub mod vrrp;
+mod wake;
 pub mod warden;
 pub mod watchdog;
 pub mod worker;

@@ -6,11 +6,11 @@ use super::recorder::Recording;
 use super::settings::Settings;
 use super::socket::Datagrams;
 use super::{Command, Error, Inbox, Surroundings, convert, keys, report};
+use crate::clock::{since_boot, timespec};
 use crate::reply::respond;
 use crate::snapshot::Policy;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::rand::{GetRandomFlags, getrandom};
-use rustix::time::{ClockId, clock_gettime};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
@@ -175,10 +175,7 @@ impl Driver {
             // The bell rings when there is room again, but for the last result.
             timeout = timeout.min(Duration::from_millis(1));
         }
-        let timeout = Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
+        let timeout = timespec(timeout);
         let hears = self.refused < REFUSED;
         let datagrams = hears.then(|| self.datagrams.as_fd());
         let others = [sys::borrow(&self.listener), self.inbox.bell.as_fd()];
@@ -480,10 +477,7 @@ fn identity(settings: &Settings, random: Random, mask: u32) -> (ChannelConfig, C
     (ChannelConfig::new(node, peer), config)
 }
 
-/// The time, on a clock that goes on while the machine sleeps or the process is stopped.
+/// The time.
 fn now() -> Timestamp {
-    let now = clock_gettime(ClockId::Boottime);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    let nanoseconds = u32::try_from(now.tv_nsec).unwrap_or(0);
-    Timestamp::new(Duration::new(seconds, nanoseconds))
+    Timestamp::new(since_boot())
 }

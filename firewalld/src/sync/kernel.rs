@@ -7,9 +7,9 @@
 use super::convert;
 use super::filter::Filter;
 use super::rules::{self, Rules};
-use super::wake::Bell;
 use super::windows;
 use crate::snapshot::Policy;
+use crate::wake::Bell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -23,13 +23,13 @@ mod report;
 mod rules;
 pub mod settings;
 mod socket;
-mod wake;
 mod windows;
 
 use crate::engine::Unavailable;
 use crate::published::Published;
 use crate::reply::Reply;
 use crate::vrrp;
+use crate::wake::Bell;
 use arc_swap::ArcSwap;
 use settings::Settings;
 use std::io;
@@ -41,7 +41,6 @@ use std::time::Duration;
 use twinwall_ctsync::model::{Direction, GroupTag, Identity, Role, Zone};
 use twinwall_ctsync::replica::Place;
 use twinwall_netlink::conntrack::Tuple;
-use wake::Bell;
 
 /// How long an answer for an operator may take.
 const PATIENCE: Duration = Duration::from_secs(2);

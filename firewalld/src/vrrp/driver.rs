@@ -10,15 +10,14 @@ use super::settings::{Group, Router, Watched};
 use super::surroundings::Surroundings;
 use super::transmit::Transmitter;
 use super::{Command, Error, Inbox, leftovers, report};
+use crate::clock::{since_boot, timespec};
 use crate::reply::respond;
 use crate::sync;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use twinwall_netlink::raw::Packet;
 use twinwall_netlink::socket::Socket;
 use twinwall_netlink::{link, sys};
@@ -487,17 +486,7 @@ fn excluded(group: &Group) -> BTreeSet<IpAddr> {
     if group.priority.is_owner() { BTreeSet::new() } else { group.addresses().collect() }
 }
 
-/// The time, on a clock that goes on while the machine sleeps or the process is stopped.
+/// The time.
 pub(super) fn now() -> Timestamp {
-    let now = clock_gettime(ClockId::Boottime);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    let nanoseconds = u32::try_from(now.tv_nsec).unwrap_or(0);
-    Timestamp::new(Duration::new(seconds, nanoseconds))
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
-    }
+    Timestamp::new(since_boot())
 }

@@ -8,7 +8,7 @@
 //! A thread of its own, since all of this may have to wait for others.
 
 use super::Error;
-use rustix::time::{ClockId, clock_gettime};
+use crate::clock::since_boot;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -210,9 +210,7 @@ fn renew(gate: &mut Option<Gate>, owned: &Owned, shared: &Shared) -> Result<(), 
     }
 }
 
-/// A clock that goes on while the process is stopped.
+/// Of a clock that goes on while the process is stopped.
 fn milliseconds() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    let whole = u64::try_from(now.tv_sec).unwrap_or(0).saturating_mul(1000);
-    whole.saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000)
+    u64::try_from(since_boot().as_millis()).unwrap_or(u64::MAX)
 }

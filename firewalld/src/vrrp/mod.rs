@@ -44,9 +44,8 @@ pub use leftovers::release;
 use crate::engine::Unavailable;
 use crate::reply::Reply;
 use crate::sync;
-use rustix::event::{EventfdFlags, eventfd};
+use crate::wake::Bell;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -79,7 +78,7 @@ enum Command {
 #[derive(Clone, Debug)]
 pub struct Sender {
     commands: SyncSender<Command>,
-    bell: Arc<OwnedFd>,
+    bell: Bell,
     events: Arc<Log>,
 }
 
@@ -118,12 +117,10 @@ pub fn start(
     sync: Option<sync::Sender>,
 ) -> Result<(Sender, JoinHandle<()>), Error> {
     let io = |attempt| move |source| Error::Io { attempt, source };
-    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    let bell = eventfd(0, flags).map_err(|error| io("make an event descriptor")(error.into()))?;
-    let bell = Arc::new(bell);
+    let bell = Bell::new().map_err(io("make an event descriptor"))?;
     let (commands, waiting) = sync_channel(WAITING);
     let events = Arc::new(Log::default());
-    let sender = Sender { commands, bell: Arc::clone(&bell), events: Arc::clone(&events) };
+    let sender = Sender { commands, bell: bell.clone(), events: Arc::clone(&events) };
     release(&state_dir);
     let inbox = Inbox { commands: waiting, bell };
     let driver = driver::Driver::new(groups, state_dir, inbox, events, sync)?;
@@ -138,7 +135,7 @@ pub fn start(
 #[derive(Debug)]
 struct Inbox {
     commands: Receiver<Command>,
-    bell: Arc<OwnedFd>,
+    bell: Bell,
 }
 
 impl Sender {
@@ -215,7 +212,7 @@ impl Sender {
     pub fn stop(&self) {
         // The thread has ended already when this fails.
         drop(self.commands.send(Command::Stop));
-        self.ring();
+        self.bell.ring();
     }
 
     fn send(&self, command: Command) -> Result<(), Unavailable> {
@@ -223,21 +220,15 @@ impl Sender {
             TrySendError::Full(_) => Unavailable::Busy,
             TrySendError::Disconnected(_) => Unavailable::Stopping,
         });
-        self.ring();
+        self.bell.ring();
         sent
-    }
-
-    fn ring(&self) {
-        // The counter is full only if it was never read, and then it wakes all the same.
-        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
     }
 }
 
 impl Inbox {
     /// What has come since the last call.
     fn take(&self) -> impl Iterator<Item = Command> {
-        // Whether the bell rang or not, the commands are what counts.
-        let _ = rustix::io::read(&self.bell, &mut [0_u8; 8]);
+        self.bell.quiet();
         self.commands.try_iter()
     }
 }
