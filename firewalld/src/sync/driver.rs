@@ -1,31 +1,31 @@
 //! The sync thread: waits, hands what comes to the state machine, and does what it asks for.
 
 use super::filter::Filter;
+use super::identity::{identity, random};
 use super::kernel::{self, Found, Hands, Job};
+use super::notification::kernel_event;
 use super::recorder::Recording;
 use super::settings::Settings;
+use super::silence::Silence;
 use super::socket::Datagrams;
-use super::{Command, Error, Inbox, Surroundings, convert, keys, report};
+use super::{Command, Error, Inbox, Surroundings, keys, report};
 use crate::clock::{since_boot, timespec};
 use crate::reply::respond;
 use crate::snapshot::Policy;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::rand::{GetRandomFlags, getrandom};
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
-use twinwall_ctsync::channel::ChannelConfig;
-use twinwall_ctsync::model::{BootId, EventKind, KernelEvent, NodeId, Origin, Role};
+use twinwall_ctsync::model::Role;
 use twinwall_ctsync::node::Node;
 use twinwall_ctsync::recorder::Recorder;
-use twinwall_ctsync::replica::{Config, Event, Output, Write};
+use twinwall_ctsync::replica::{Event, Output, Write};
 use twinwall_ctsync::time::Timestamp;
-use twinwall_netlink::conntrack::{self as kernel_conntrack, Kind, Listener};
+use twinwall_netlink::conntrack::Listener;
 use twinwall_netlink::sys;
 use twinwall_vrrp::action::State;
 use twinwall_vrrp::router::PeerReport;
@@ -380,101 +380,6 @@ impl Driver {
             }
         }
     }
-}
-
-/// Whether the log says that the peer isn't heard. On a busy machine it may be silent for some
-/// milliseconds again and again, which is nobody's concern.
-#[derive(Debug, Default)]
-struct Silence {
-    since: Option<Timestamp>,
-    told: bool,
-}
-
-impl Silence {
-    fn hear(&mut self, event: Event, now: Timestamp) {
-        match event {
-            Event::PeerSilent => self.since = self.since.or(Some(now)),
-            Event::PeerAlive => {
-                self.since = None;
-                if std::mem::take(&mut self.told) {
-                    tracing::info!("sync: the peer is heard again");
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn look(&mut self, now: Timestamp) {
-        let long = self.since.is_some_and(|since| now.since(since) >= Duration::from_secs(1));
-        if long && !self.told {
-            self.told = true;
-            tracing::warn!("sync: the peer has not been heard for a second");
-        }
-    }
-}
-
-/// A notification in the state machine's terms; `None` for what isn't replicated.
-fn kernel_event(
-    event: kernel_conntrack::Event,
-    filter: &Filter,
-    policy: &Policy,
-) -> Option<KernelEvent> {
-    let (kind, port, delta) = match event {
-        kernel_conntrack::Event::Session { kind, port, entry } => {
-            // What has ended is known by then, or never was.
-            let takes = kind == Kind::Destroy || filter.takes(&entry, policy);
-            (kind, port, takes.then(|| convert::delta(&entry))?)
-        }
-        kernel_conntrack::Event::Expectation { kind, port, expectation } => {
-            let takes = kind == Kind::Destroy || filter.takes_tuple(&expectation.master);
-            (kind, port, takes.then(|| convert::expected(&expectation))?)
-        }
-    };
-    let kind = match kind {
-        Kind::New => EventKind::New,
-        Kind::Update => EventKind::Update,
-        Kind::Destroy => EventKind::Destroy,
-    };
-    // Those of the writing thread are filtered out already.
-    let origin = if port == 0 { Origin::Traffic } else { Origin::Local };
-    Some(KernelEvent { kind, origin, delta })
-}
-
-/// What a run of the daemon draws.
-#[derive(Clone, Copy)]
-struct Random {
-    seed: [u8; 32],
-    boot: u64,
-    digest_key: [u64; 2],
-}
-
-fn random() -> io::Result<Random> {
-    let mut bytes = [0; 56];
-    getrandom(&mut bytes[..], GetRandomFlags::empty())?;
-    let (seed, rest) = bytes.split_at(32);
-    let words: Vec<u64> = rest
-        .chunks(8)
-        .map(|word| word.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
-        .collect();
-    let word = |index: usize| words.get(index).copied().unwrap_or_default();
-    Ok(Random {
-        seed: seed.first_chunk().copied().unwrap_or_default(),
-        boot: word(0),
-        digest_key: [word(1), word(2)],
-    })
-}
-
-/// The nodes are numbered by their addresses, which both know.
-fn identity(settings: &Settings, random: Random, mask: u32) -> (ChannelConfig, Config) {
-    let (node, peer) = match settings.local < settings.peer {
-        true => (NodeId(1), NodeId(2)),
-        false => (NodeId(2), NodeId(1)),
-    };
-    let mut config = Config::new(node, peer, BootId(random.boot), random.digest_key);
-    config.owned = mask;
-    config.beat_every = settings.beat;
-    config.silent_after = settings.silent_after;
-    (ChannelConfig::new(node, peer), config)
 }
 
 /// The time.

@@ -16,12 +16,15 @@
 mod convert;
 mod driver;
 mod filter;
+mod identity;
 mod kernel;
 mod keys;
+mod notification;
 mod recorder;
 mod report;
 mod rules;
 pub mod settings;
+mod silence;
 mod socket;
 mod windows;
 

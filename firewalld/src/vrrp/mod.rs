@@ -21,6 +21,7 @@
 //! The thread never waits for anything but its own descriptors, so that adverts are on time
 //! whatever the rest of the daemon does. It ends on the command to stop.
 
+mod binding;
 mod bound;
 mod driver;
 mod duty;
