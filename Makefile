@@ -3,6 +3,7 @@
 # make test   all tests
 # make check  what CI asks for besides: format, lints, licences, architecture, units
 # make fuzz   fuzzes the parsers, FUZZ_SECONDS each
+# make bench-vrrp         a pair of gateways beside keepalived, into docs/performance.md
 # make bench-classifier   the classifier beside other engines, into docs/performance.md
 # make install DESTDIR=... PREFIX=/usr
 
@@ -10,10 +11,11 @@ SHELL := /bin/sh
 CARGO ?= cargo
 DEMO_OPTIONS ?=
 FUZZ_SECONDS ?= 60
+BENCH_RUNS ?= 5
 PREFIX ?= /usr
 RELEASE := target/release
 
-.PHONY: all build demo test check format lint deny arch units fuzz bench-classifier install \
+.PHONY: all build demo test check format lint deny arch units fuzz bench-vrrp bench-classifier install \
 	packages clean
 
 all: build
@@ -51,6 +53,9 @@ units:
 
 fuzz: packages
 	@tests/fuzz/run $(FUZZ_SECONDS)
+
+bench-vrrp: build
+	@$(RELEASE)/testbed bench-vrrp --runs $(BENCH_RUNS) --write docs/performance.md
 
 bench-classifier: packages
 	@policy/bench/run

@@ -55,6 +55,14 @@ pub enum Error {
         /// What it said.
         stderr: String,
     },
+    /// A program in a node ended although it was to run on.
+    #[error("{what} ended; its log: {log}")]
+    Ended {
+        /// Which one.
+        what: String,
+        /// What it printed.
+        log: String,
+    },
     /// Something did not happen in time.
     #[error("{what} took longer than {within:?}{detail}")]
     TimedOut {

@@ -1,8 +1,8 @@
 //! A gateway of a testbed: its daemon and the daemon's command line.
 //!
 //! The daemon belongs to the testbed, not to the process that started it: any process that opens
-//! the testbed can stop, kill or restart it. Its files are in the node's folder: `control.sock`,
-//! `daemon.log`, `daemon.pid` and the daemon's own `state`.
+//! the testbed can stop, kill or restart it. Its files are in the node's folder: `twinwalld.yaml`
+//! where it has one, `control.sock`, `daemon.log`, `daemon.pid` and the daemon's own `state`.
 
 use crate::error::{Attempt, Error};
 use crate::host::{self, ProcessId};
@@ -65,6 +65,21 @@ impl Gateway {
         self.folder().join("daemon.log")
     }
 
+    /// Where the daemon's configuration is, if it has one.
+    #[must_use]
+    pub fn config_path(&self) -> PathBuf {
+        self.folder().join("twinwalld.yaml")
+    }
+
+    /// Writes the daemon's configuration, which its next start reads.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn configure(&self, text: &str) -> Result<(), Error> {
+        let path = self.config_path();
+        fs::write(&path, text).attempt(|| format!("write {}", path.display()))
+    }
+
     /// Where the daemon keeps its state.
     #[must_use]
     pub fn state_path(&self) -> PathBuf {
@@ -99,14 +114,19 @@ impl Gateway {
         let program = host::binary(&record.binaries, "twinwalld")?;
         let [folder, state] = [self.folder(), self.state_path()];
         fs::create_dir_all(&state).attempt(|| format!("create {}", state.display()))?;
-        let printed = node::background(record, self.name(), &self.log_path(), program.as_os_str())?
-            .arg("--policy")
-            .arg(&record.policy)
-            .arg("--state-dir")
-            .arg(&state)
-            .arg("--socket")
-            .arg(self.socket())
-            .run()?;
+        let mut command =
+            node::background(record, self.name(), &self.log_path(), program.as_os_str())?
+                .arg("--policy")
+                .arg(&record.policy)
+                .arg("--state-dir")
+                .arg(&state)
+                .arg("--socket")
+                .arg(self.socket());
+        let config = self.config_path();
+        if config.exists() {
+            command = command.arg("--config").arg(config);
+        }
+        let printed = command.run()?;
         let pid = printed.trim().parse().ok();
         let id = pid.and_then(ProcessId::of);
         let id = id.ok_or_else(|| self.wrong(format!("it ended at once{}", self.last_words())))?;

@@ -24,15 +24,18 @@ const ADMINISTRATION: &[&str] = &["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// Fails with [`Error::Unavailable`] when a program is missing that every testbed needs.
 pub(crate) fn require_tools() -> Result<(), Error> {
-    let path = search_path(None);
-    for (tool, package) in TOOLS {
-        if !env::split_paths(&path).any(|folder| folder.join(tool).is_file()) {
-            return Err(Error::Unavailable(format!(
-                "`{tool}` is missing (Debian package {package})"
-            )));
-        }
+    TOOLS.iter().try_for_each(|(tool, package)| require(tool, package))
+}
+
+/// Fails with [`Error::Unavailable`] when a program is missing.
+///
+/// # Errors
+/// That one, with the Debian package that has it.
+pub fn require(tool: &str, package: &str) -> Result<(), Error> {
+    if env::split_paths(&search_path(None)).any(|folder| folder.join(tool).is_file()) {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::Unavailable(format!("`{tool}` is missing (Debian package {package})")))
 }
 
 /// PATH for everything that runs in a testbed: first the workspace's binaries, last the folders of

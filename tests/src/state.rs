@@ -32,8 +32,8 @@ pub struct Record {
     pub holder: u32,
     /// Whether it has a user namespace of its own.
     pub user_namespace: bool,
-    /// Whether there is a `gw-b`.
-    pub pair: bool,
+    /// How many gateways there are.
+    pub gateways: Gateways,
     /// The policy that daemons are started with.
     pub policy: PathBuf,
     /// Where this workspace's binaries are.
@@ -44,7 +44,7 @@ impl Record {
     /// Its nodes.
     #[must_use]
     pub fn topology(&self) -> Topology {
-        Topology::new(if self.pair { Gateways::Two } else { Gateways::One })
+        Topology::new(self.gateways)
     }
 
     /// Writes `record.json`.

@@ -5,11 +5,16 @@ use crate::error::{Attempt, Error};
 use crate::gateway::Gateway;
 use crate::holder::Holder;
 use crate::node::{self, Node};
+use crate::process::Command;
 use crate::state::{self, Record, Registry};
 use crate::topology::{Gateways, Role};
+use crate::vrrp::{self, Vrrp};
 use crate::{host, setup};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -88,6 +93,11 @@ impl Testbed {
         topology.gateways().filter_map(|node| self.gateway(node.name).ok()).collect()
     }
 
+    /// A command beside the nodes, from where `ip netns` finds them all.
+    pub(crate) fn outside_nodes(&self, program: &str) -> Result<Command, Error> {
+        node::command(&self.record, HOLDER, OsStr::new(program))
+    }
+
     /// Leaves it up when this value, or this process, is gone.
     ///
     /// # Errors
@@ -121,6 +131,8 @@ pub struct Builder {
     daemon: bool,
     user_namespace: bool,
     binaries: Option<PathBuf>,
+    vrrp: Vrrp,
+    sync: bool,
 }
 
 impl Builder {
@@ -128,6 +140,20 @@ impl Builder {
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
+        self
+    }
+
+    /// What VRRP is told, with [`Gateways::Two`].
+    #[must_use]
+    pub fn vrrp(mut self, vrrp: Vrrp) -> Self {
+        self.vrrp = vrrp;
+        self
+    }
+
+    /// Whether the daemons replicate sessions, with [`Gateways::Two`].
+    #[must_use]
+    pub const fn sync(mut self, sync: bool) -> Self {
+        self.sync = sync;
         self
     }
 
@@ -195,7 +221,7 @@ impl Builder {
             name,
             holder: holder.pid,
             user_namespace,
-            pair: self.gateways == Gateways::Two,
+            gateways: self.gateways,
             policy: folder.join("policy.yaml"),
             folder,
             binaries,
@@ -210,6 +236,19 @@ impl Builder {
         record.save()?;
         drop(guard);
         testbed.furnish()?;
+        if self.gateways == Gateways::Two {
+            let key = testbed.record.folder.join("sync.key");
+            if self.sync {
+                write_key(&key).attempt(|| format!("write {}", key.display()))?;
+            }
+            for gateway in testbed.gateways() {
+                let mut text = self.vrrp.twinwalld(gateway.name());
+                if self.sync {
+                    text.push_str(&vrrp::sync_section(gateway.name(), &key));
+                }
+                gateway.configure(&text)?;
+            }
+        }
         if self.daemon {
             testbed.gateways().iter().try_for_each(Gateway::launch)?;
             for gateway in testbed.gateways() {
@@ -245,6 +284,15 @@ impl Drop for Testbed {
             let _ = self.registry.remove(&self.record.name);
         }
     }
+}
+
+/// Writes a new key for the sync channel, for nobody else to read.
+fn write_key(path: &Path) -> io::Result<()> {
+    let mut key = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut key)?;
+    let digits: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut file = File::options().mode(0o600).create_new(true).write(true).open(path)?;
+    writeln!(file, "{digits}")
 }
 
 /// A name that no other testbed of this machine has while this process lives.

@@ -7,9 +7,11 @@
 //! ```
 //!
 //! The three bridges live in a node of their own, `switch`, so that one or two gateways attach in
-//! the same way and a leg can be cut at its port there. Not here: how this is built (`setup`).
+//! the same way and a leg can be cut at its port there. Not here: how this is built (`setup`), and
+//! who holds a pair's virtual addresses (`vrrp`).
 
 use crate::error::Error;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -17,21 +19,26 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub const OUTSIDE_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 /// The same for IPv6.
 pub const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x40, 0, 0, 0, 0, 7);
-/// An address of `gw-a` on the WAN that translations to inside servers can use.
+/// An address of the gateway on the WAN that translations to inside servers can use.
 pub const PUBLISHED_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 
-/// How many gateways there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How many gateways there are, and who holds the addresses that hosts use as their gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Gateways {
-    /// `gw-a`.
+    /// `gw-a`, which holds them.
     #[default]
     One,
-    /// `gw-a` and `gw-b`, with a link of their own between them.
+    /// `gw-a` and `gw-b`, with a link of their own between them. The addresses are left to VRRP:
+    /// without a daemon nobody holds them.
     Two,
+    /// The same, but `gw-a` holds the addresses, for good.
+    TwoStatic,
 }
 
 /// What joins interfaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Segment {
     /// Outside.
     Wan,
@@ -59,12 +66,42 @@ impl Segment {
     }
 
     /// A gateway's interface on this segment.
-    const fn gateway_interface(self) -> &'static str {
+    #[must_use]
+    pub const fn gateway_interface(self) -> &'static str {
         match self {
             Self::Wan => "eth0",
             Self::Lan => "eth1",
             Self::Dmz => "eth2",
             Self::Sync => "eth3",
+        }
+    }
+
+    /// The IPv4 addresses that the pair's active gateway has here.
+    #[must_use]
+    pub fn virtual_v4(self) -> Vec<IpAddr> {
+        let published = (self == Self::Wan).then_some(IpAddr::V4(PUBLISHED_V4));
+        [self.v4(1).address].into_iter().chain(published).collect()
+    }
+
+    /// The IPv6 addresses that the pair's active gateway has here, a link-local one first.
+    #[must_use]
+    pub fn virtual_v6(self) -> Vec<IpAddr> {
+        let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 1, self.number());
+        vec![IpAddr::V6(link_local), self.v6(1).address]
+    }
+
+    /// The IPv4 address with this host part.
+    pub(crate) const fn address(self, host: u8) -> IpAddr {
+        self.v4(host).address
+    }
+
+    /// The part of the segment's IPv6 prefix that is its own.
+    const fn number(self) -> u16 {
+        match self {
+            Self::Wan => 0x30,
+            Self::Lan => 0x10,
+            Self::Dmz => 0x20,
+            Self::Sync => 0xff,
         }
     }
 
@@ -81,13 +118,7 @@ impl Segment {
 
     /// The same for IPv6.
     const fn v6(self, host: u16) -> Prefix {
-        let net = match self {
-            Self::Wan => 0x30,
-            Self::Lan => 0x10,
-            Self::Dmz => 0x20,
-            Self::Sync => 0xff,
-        };
-        let address = Ipv6Addr::new(0x2001, 0xdb8, net, 0, 0, 0, 0, host);
+        let address = Ipv6Addr::new(0x2001, 0xdb8, self.number(), 0, 0, 0, 0, host);
         Prefix { address: IpAddr::V6(address), length: 64 }
     }
 }
@@ -211,19 +242,17 @@ impl Topology {
             server(),
             host("dmz", Segment::Dmz, &[10, 11]),
         ];
+        let published = Prefix::host(IpAddr::V4(PUBLISHED_V4));
         match gateways {
-            Gateways::One => nodes.push(gateway("gw-a", &[2, 1], None)),
+            Gateways::One => nodes.push(gateway("gw-a", &[2, 1], None, Some(published))),
             Gateways::Two => {
-                nodes.push(gateway("gw-a", &[2, 1], Some(1)));
-                nodes.push(gateway("gw-b", &[3], Some(2)));
+                nodes.push(gateway("gw-a", &[2], Some(1), None));
+                nodes.push(gateway("gw-b", &[3], Some(2), None));
             }
-        }
-        if let Some(wan) = nodes
-            .iter_mut()
-            .find(|node| node.name == "gw-a")
-            .and_then(|gateway| gateway.interfaces.first_mut())
-        {
-            wan.addresses.push(Prefix::host(IpAddr::V4(PUBLISHED_V4)));
+            Gateways::TwoStatic => {
+                nodes.push(gateway("gw-a", &[2, 1], Some(1), Some(published)));
+                nodes.push(gateway("gw-b", &[3], Some(2), None));
+            }
         }
         Self { nodes }
     }
@@ -276,13 +305,23 @@ fn server() -> NodeSpec {
     }
 }
 
-fn gateway(name: &'static str, hosts: &[u8], sync: Option<u8>) -> NodeSpec {
+/// A gateway with these host parts on each leg, its part on the sync link, and what else it has on
+/// the WAN.
+fn gateway(
+    name: &'static str,
+    hosts: &[u8],
+    sync: Option<u8>,
+    published: Option<Prefix>,
+) -> NodeSpec {
     let interface = |segment: Segment, hosts: &[u8]| Interface {
         name: segment.gateway_interface(),
         segment,
         addresses: both(segment, hosts),
     };
     let mut interfaces: Vec<_> = Segment::BRIDGED.map(|s| interface(s, hosts)).into();
+    if let Some(wan) = interfaces.first_mut() {
+        wan.addresses.extend(published);
+    }
     interfaces.extend(sync.map(|part| interface(Segment::Sync, &[part])));
     NodeSpec {
         name,
@@ -319,13 +358,30 @@ mod tests {
             all("server"),
             ["203.0.113.9", "2001:db8:30::9", "198.51.100.7", "2001:db8:40::7"]
         );
-        assert!(all("gw-a").contains(&"203.0.113.10".to_owned()));
+        let has = |all: Vec<String>| all.contains(&"203.0.113.10".to_owned());
+        assert!(!has(all("gw-a")) && !has(all("gw-b")), "it is VRRP's");
+        let fixed = Topology::new(Gateways::TwoStatic);
+        let addresses = fixed.node("gw-a").unwrap().addresses();
+        assert!(has(addresses.map(|address| address.to_string()).collect()));
         assert!(all("gw-b").contains(&"10.255.0.2".to_owned()));
     }
 
     #[test]
+    fn a_link_local_address_is_first() {
+        for segment in Segment::BRIDGED {
+            let addresses = segment.virtual_v6();
+            assert!(matches!(addresses[0], IpAddr::V6(first) if first.is_unicast_link_local()));
+        }
+        let text = |address: &IpAddr| address.to_string();
+        let lan: Vec<_> = Segment::Lan.virtual_v6().iter().map(text).collect();
+        assert_eq!(lan, ["fe80::1:10", "2001:db8:10::1"]);
+        let wan: Vec<_> = Segment::Wan.virtual_v4().iter().map(text).collect();
+        assert_eq!(wan, ["203.0.113.1", "203.0.113.10"]);
+    }
+
+    #[test]
     fn no_address_is_given_twice() {
-        let topology = Topology::new(Gateways::Two);
+        let topology = Topology::new(Gateways::TwoStatic);
         let mut seen = HashSet::new();
         for address in topology.nodes.iter().flat_map(NodeSpec::addresses) {
             assert!(seen.insert(address), "{address} is on two nodes");

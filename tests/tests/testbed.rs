@@ -63,7 +63,9 @@ fn every_host_reaches_every_other_in_both_families() {
 
 #[test]
 fn both_gateways_of_a_pair_forward_and_share_a_link() {
-    let Some(testbed) = build(Testbed::builder().gateways(Gateways::Two)) else { return };
+    let Some(testbed) = build(Testbed::builder().gateways(Gateways::TwoStatic)) else {
+        return;
+    };
     assert!(ping(&testbed, "gw-a", "10.255.0.2"));
     assert!(ping(&testbed, "gw-b", "2001:db8:ff::1"));
     let client = testbed.node("client").unwrap();

@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use twinwall_testbed::testing::{eventually, need};
 use twinwall_testbed::topology::{OUTSIDE_V4, OUTSIDE_V6};
+use twinwall_testbed::traffic::gap::measure;
 use twinwall_testbed::traffic::report::{
-    FtpGet, FtpServe, Outcome, Reception, Tcp, UdpEcho, UdpPush, UdpSend,
+    FtpGet, FtpServe, Outcome, Reception, Solicit, Stream, Tcp, UdpEcho, UdpPush, UdpSend,
 };
-use twinwall_testbed::{Process, Testbed, clock};
+use twinwall_testbed::{Process, Signal, Testbed, clock};
 
 /// For whatever has to happen soon, on however busy a machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -143,6 +144,69 @@ fn nothing_that_was_sent_after_a_cut_arrives() {
     assert!(got.received > 0 && got.received < sent.sent, "{got:?}");
     let after = clock::between(cut, got.last_sent_ns);
     assert!(after.is_zero() && sent.last_ns > cut, "{after:?} {got:?}");
+}
+
+#[test]
+fn a_stream_goes_both_ways_and_its_gap_is_that_of_a_cut() {
+    let Some(testbed) = build() else { return };
+    for to in outside(7000) {
+        let mut server = serve(&testbed, &format!("stream --listen {to}"));
+        let options = format!("stream --to {to} --for 30");
+        let node = testbed.node("client").unwrap();
+        let mut client = node.traffic(options.split_whitespace()).unwrap().spawn().unwrap();
+        client.wait_ready().unwrap();
+        let port = |state: &str| {
+            let switch = testbed.node("switch").unwrap();
+            switch.run("ip", &["link", "set", "client", state]).unwrap();
+        };
+        std::thread::sleep(Duration::from_millis(300));
+        let at = clock::now();
+        port("down");
+        std::thread::sleep(Duration::from_millis(200));
+        port("up");
+        let forwards = || {
+            let links = testbed.node("switch").unwrap().run("bridge", &["link"]).unwrap();
+            let mut lines = links.lines().filter(|line| line.contains(" client@"));
+            lines.all(|line| line.contains("state forwarding")).then_some(())
+        };
+        eventually(SOON, forwards).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        client.signal(Signal::TERM).unwrap();
+        server.signal(Signal::TERM).unwrap();
+        let (client, server): (Stream, Stream) =
+            (client.report().unwrap(), server.report().unwrap());
+        for (sender, receiver) in [(&client, &server), (&server, &client)] {
+            let gap = measure(sender, receiver, at);
+            assert!(gap.longest_ns >= 200_000_000, "{to}: {gap:?}");
+            assert!(gap.longest_run >= 100, "{to}: {gap:?}");
+            assert_eq!(gap.duplicated, 0, "{to}");
+            let arrived = u64::try_from(receiver.arrivals.len()).unwrap();
+            assert_eq!(arrived + gap.lost, sender.sent, "{to}: every datagram is accounted for");
+        }
+    }
+}
+
+#[test]
+fn neighbours_are_asked_for_again_and_again() {
+    let Some(testbed) = build() else { return };
+    nft(
+        &testbed,
+        "table arp watch { chain in { type filter hook input priority 0; \
+         arp operation request arp saddr ip 10.0.0.6 counter; }; }\n\
+         table ip6 watch { chain in { type filter hook input priority 0; \
+         icmpv6 type nd-neighbor-solicit counter; }; }",
+    );
+    let options = "solicit --address 10.0.0.1 --address 2001:db8:10::1 --rate 200 --for 1";
+    let client = testbed.node("client2").unwrap();
+    let report: Solicit = client.traffic(options.split_whitespace()).unwrap().json().unwrap();
+    assert!(report.rounds >= 100, "{report:?}");
+    for family in ["arp", "ip6"] {
+        let gateway = testbed.node("gw-a").unwrap();
+        let text = gateway.run("nft", &["list", "chain", family, "watch", "in"]).unwrap();
+        let mut words = text.split_whitespace().skip_while(|word| *word != "packets");
+        let packets: u64 = words.nth(1).unwrap().parse().unwrap();
+        assert!(packets >= report.rounds / 2, "{family}: {packets} of {report:?}");
+    }
 }
 
 #[test]

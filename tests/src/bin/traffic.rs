@@ -9,7 +9,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use twinwall_testbed::Error;
 use twinwall_testbed::traffic::{
-    ftp_get, ftp_serve, inject, socket, tcp_connect, tcp_serve, udp_push, udp_receive, udp_send,
+    ftp_get, ftp_serve, inject, socket, solicit, stream, tcp_connect, tcp_serve, udp_push,
+    udp_receive, udp_send,
 };
 
 /// Makes traffic and counts it exactly. Prints one JSON object; servers say `ready` on standard
@@ -43,6 +44,10 @@ enum Tool {
     FtpGet(ftp_get::Options),
     /// Send packets that come on standard input, byte for byte
     Inject(inject::Options),
+    /// Send numbered datagrams in both directions of one session
+    Stream(stream::Options),
+    /// Ask for the link-layer address of neighbours, again and again
+    Solicit(solicit::Options),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +63,8 @@ fn main() -> ExitCode {
         Tool::FtpServe(options) => print(ftp_serve::run(&options)),
         Tool::FtpGet(options) => print(ftp_get::run(&options)),
         Tool::Inject(options) => print(inject::run(&options)),
+        Tool::Stream(options) => print(stream::run(&options)),
+        Tool::Solicit(options) => print(solicit::run(&options)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

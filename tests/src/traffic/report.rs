@@ -139,6 +139,34 @@ pub struct PushedStream {
     pub stopped: bool,
 }
 
+/// What one side of a `stream` did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stream {
+    /// Datagrams that the kernel took, numbered from 0 together with those in `unsent`.
+    pub sent: u64,
+    /// Numbers that it would not take.
+    pub unsent: Vec<u64>,
+    /// The time between two datagrams on schedule.
+    pub interval_ns: u64,
+    /// When the first was sent; 0 if none was.
+    pub first_ns: u64,
+    /// When the last was sent; 0 if none was.
+    pub last_ns: u64,
+    /// Milliseconds that the schedule was put off because the machine was too busy to keep it.
+    pub put_off_ms: f64,
+    /// Datagrams that arrived here but found the socket's buffer full.
+    pub overrun: u64,
+    /// What came, in order: the number, when it was sent, when it came.
+    pub arrivals: Vec<(u64, u64, u64)>,
+}
+
+/// What `solicit` did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Solicit {
+    /// How often it has made the kernel ask for each address.
+    pub rounds: u64,
+}
+
 /// How a TCP connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -256,6 +256,16 @@ impl Pace {
         Self { interval, start: clock::now(), through: 0.0, put_off: 0 }
     }
 
+    /// Nanoseconds between two datagrams.
+    pub(crate) fn interval(&self) -> u64 {
+        whole(self.interval)
+    }
+
+    /// Nanoseconds by which the schedule was put off in all.
+    pub(crate) const fn put_off(&self) -> u64 {
+        self.put_off
+    }
+
     /// When the next datagram is due.
     pub(crate) fn due(&self) -> u64 {
         self.start.saturating_add(whole(self.interval * self.through))
@@ -273,7 +283,7 @@ impl Pace {
     }
 
     /// Waits until the next datagram is due, and counts it. `false` when the limit is over.
-    fn wait(&mut self, limit: &Limit) -> bool {
+    pub(crate) fn wait(&mut self, limit: &Limit) -> bool {
         let on_time = limit.sleep_until(self.due());
         self.count(clock::now());
         on_time

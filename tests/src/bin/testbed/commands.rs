@@ -1,12 +1,12 @@
 //! What the verbs of `testbed` do, and what they print.
 
-use crate::{Action, Daemon, Exec, Logs, Up, Verb};
+use crate::{Action, Daemon, Exec, Logs, Up, Verb, replay, scenario};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use twinwall_testbed::state::Record;
 use twinwall_testbed::topology::{NodeSpec, Role};
-use twinwall_testbed::{Error, Gateways, Testbed, enter, init};
+use twinwall_testbed::{Error, Gateways, Testbed, Vrrp, enter, init};
 
 /// Runs a verb to its end.
 pub(crate) fn run(verb: Verb) -> Result<ExitCode, Error> {
@@ -17,6 +17,9 @@ pub(crate) fn run(verb: Verb) -> Result<ExitCode, Error> {
         Verb::List => list()?,
         Verb::Logs(options) => logs(&options)?,
         Verb::Daemon(options) => daemon(&options)?,
+        Verb::Scenario(options) => return scenario::run(&options),
+        Verb::Replay(options) => return Ok(replay::run(&options)),
+        Verb::BenchVrrp(options) => return scenario::bench(&options),
         Verb::Hold { folder } => init::hold(&folder)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -25,7 +28,13 @@ pub(crate) fn run(verb: Verb) -> Result<ExitCode, Error> {
 fn up(options: Up) -> Result<(), Error> {
     let mut builder = Testbed::builder()
         .name(&options.name.name)
-        .gateways(if options.gateways == 2 { Gateways::Two } else { Gateways::One })
+        .gateways(match (options.gateways, options.fixed) {
+            (2, false) => Gateways::Two,
+            (2, true) => Gateways::TwoStatic,
+            _ => Gateways::One,
+        })
+        .vrrp(Vrrp { interval: options.interval, mac: options.mac, ..Vrrp::default() })
+        .sync(options.sync)
         .daemon(!options.no_daemon)
         .user_namespace(options.user_namespace);
     if let Some(policy) = options.policy {
@@ -140,6 +149,6 @@ fn describe_node(node: &NodeSpec) -> String {
 }
 
 /// To standard output; a reader that has gone away doesn't matter.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
 }

@@ -4,11 +4,15 @@
 //! what the verbs do (`commands`, and the library).
 
 mod commands;
+mod replay;
+mod scenario;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
+use twinwall_testbed::vrrp::Mac;
 
 /// A gateway (or two), clients and servers in network namespaces.
 ///
@@ -34,6 +38,12 @@ enum Verb {
     Logs(Logs),
     /// Start, stop, restart, reload or kill the daemon of a gateway.
     Daemon(Daemon),
+    /// Measure what a pair of gateways does to a stream when something happens to one of them.
+    Scenario(scenario::Options),
+    /// Feed a daemon's flight.rec to the state machine again, and compare what comes out.
+    Replay(replay::Options),
+    /// Run all scenarios with Twinwall and keepalived in turn.
+    BenchVrrp(scenario::BenchOptions),
     /// The process that holds a testbed's namespaces.
     #[command(hide = true)]
     Hold {
@@ -59,6 +69,18 @@ struct Up {
     /// How many gateways
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     gateways: u8,
+    /// Let gw-a of two hold the virtual addresses for good, without VRRP
+    #[arg(long = "static")]
+    fixed: bool,
+    /// With two, time between two adverts, as in 10ms or 1s
+    #[arg(long, default_value = "100ms", value_parser = scenario::duration)]
+    interval: Duration,
+    /// With two, which MAC address the virtual addresses have
+    #[arg(long, default_value = "virtual")]
+    mac: Mac,
+    /// With two, replicate sessions over the link between them
+    #[arg(long)]
+    sync: bool,
     /// Don't start the daemons
     #[arg(long)]
     no_daemon: bool,

@@ -1,0 +1,80 @@
+//! Floods: of rubbish at the VRRP sockets, and of new sessions at the queue. Neither may cost more
+//! than a little, nor make an advert late enough to count.
+
+use crate::bed::Bed;
+use crate::odd_packets::{Advert, inject};
+use crate::tracking::new_sessions;
+use std::fs;
+use std::time::Instant;
+use twinwall_testbed::Vrrp;
+use twinwall_testbed::scenario::pair::Side;
+
+/// Processor time that a process has used, in seconds.
+fn processor_time(pid: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = text.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks = |field: usize| fields[field].parse::<f64>().unwrap();
+    // User and system time; the kernel counts in hundredths of a second for everybody.
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// Floods the LAN with these packets for some seconds. Returns the share of a core that the daemons
+/// used meanwhile, and how many packets were sent each second.
+fn flood(bed: &Bed, packets: &[Vec<u8>]) -> ([f64; 2], f64) {
+    let sides = [Side::A, Side::B];
+    let pids = sides.map(|side| bed.gateway(side).unwrap().pid().unwrap());
+    let (before, begun) = (pids.map(processor_time), Instant::now());
+    let mut sent = 0;
+    while begun.elapsed().as_secs() < 3 {
+        sent += inject(bed, packets, 5_000).sent;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let used = pids.map(processor_time);
+    ([0, 1].map(|side: usize| (used[side] - before[side]) / seconds), sent as f64 / seconds)
+}
+
+fn assert_harmless(test: &str, packets: &[Vec<u8>]) {
+    let Some(bed) = Bed::up(test, Vrrp::default()) else { return };
+    let before = [Side::A, Side::B].map(|side| bed.takeovers(side));
+    let (shares, rate) = flood(&bed, packets);
+    eprintln!("{test}: {shares:.3?} of a core at {rate:.0} packets a second");
+    assert!(rate > 1_000.0, "it is a flood: {rate}");
+    for share in shares {
+        assert!(share <= 0.05, "{shares:?} of a core at {rate} packets a second");
+    }
+    assert_eq!(bed.state(Side::A), "active");
+    assert_eq!(bed.state(Side::B), "backup");
+    assert_eq!([Side::A, Side::B].map(|side| bed.takeovers(side)), before);
+}
+
+#[test]
+fn a_flood_of_foreign_adverts_is_cheap() {
+    let odd = [
+        Advert { first: 0x21, ..Advert::default() },
+        Advert { ttl: 254, ..Advert::default() },
+        Advert { vrid: 99, ..Advert::default() },
+    ];
+    assert_harmless("foreign adverts", &odd.map(|advert| advert.bytes()));
+}
+
+#[test]
+fn a_flood_of_adverts_with_a_wrong_checksum_is_cheap() {
+    let odd = Advert { checksum_off_by: 1, ..Advert::default() };
+    assert_harmless("wrong checksums", &[odd.bytes()]);
+}
+
+#[test]
+fn adverts_are_on_time_while_the_queue_is_flooded() {
+    let Some(bed) = Bed::up("flooded queue", Vrrp::default()) else { return };
+    let late = |bed: &Bed| bed.router(Side::A, "lan4").adverts.late;
+    let missed = |bed: &Bed| bed.router(Side::B, "lan4").adverts.missed;
+    let before = (late(&bed), missed(&bed), bed.takeovers(Side::B));
+    let begun = Instant::now();
+    let mut sent = 0;
+    while begun.elapsed().as_secs() < 3 {
+        sent += new_sessions(&bed, 100_000).sent;
+    }
+    assert!(sent > 20_000, "it is a flood: {sent}");
+    assert_eq!((late(&bed), missed(&bed), bed.takeovers(Side::B)), before);
+    assert_eq!(bed.state(Side::A), "active");
+}

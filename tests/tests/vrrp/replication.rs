@@ -1,0 +1,175 @@
+//! Sessions outlive a failover: they are on the other gateway before it takes over.
+
+use crate::bed::Bed;
+use std::fs;
+use twinwall_control::{Request, SessionFilter, report, sync};
+use twinwall_testbed::Vrrp;
+use twinwall_testbed::scenario::pair::{Peer, Side};
+use twinwall_testbed::traffic::report::{Outcome, Tcp, UdpSend};
+
+/// All that leaves the LAN gets the shared address; the WAN may not begin anything.
+const POLICY: &str = "\
+version: 1
+name: replication
+defaults: { action: drop, log: false, on_change: rematch }
+zones:
+  wan: { interfaces: [eth0] }
+  lan: { interfaces: [eth1] }
+  dmz: { interfaces: [eth2] }
+rules:
+  - { seq: 10, name: out, from: lan, to: wan, action: accept }
+nat:
+  - { seq: 10, name: shared, from: lan, to: wan, snat: 203.0.113.1, family: ipv4 }
+";
+
+const V4: &str = "198.51.100.7:7000";
+const V6: &str = "[2001:db8:40::7]:7000";
+
+/// A pair with replication, gw-a active, both with the same sessions.
+fn up(test: &str) -> Option<Bed> {
+    let mut bed = Bed::build(test, [Peer::TwinwallSync; 2], Vrrp::default())?;
+    fs::write(&bed.testbed().record().policy, POLICY).unwrap();
+    bed.start(Side::A).unwrap();
+    bed.start(Side::B).unwrap();
+    bed.wait_active(Side::A).unwrap();
+    wait_equal(&bed, 0);
+    Some(bed)
+}
+
+fn status(bed: &Bed, side: Side) -> sync::Status {
+    bed.gateway(side).unwrap().ask(&Request::Sync).unwrap()
+}
+
+/// Waits until both have the same sessions, at least so many.
+#[track_caller]
+fn wait_equal(bed: &Bed, least: u64) {
+    bed.wait("both have the same sessions", || {
+        let both = [Side::A, Side::B].map(|side| status(bed, side));
+        let equal = |status: &sync::Status| {
+            let settled = status.equal && status.differing == 0 && status.writes_waiting == 0;
+            status.peer == "alive" && settled && status.complete && status.sessions >= least
+        };
+        (both.iter().all(equal) && both[0].sessions == both[1].sessions).then_some(())
+    });
+}
+
+fn start(bed: &Bed, node: &str, arguments: &str) -> twinwall_testbed::Process {
+    let node = bed.testbed().node(node).unwrap();
+    node.traffic(arguments.split_whitespace()).unwrap().spawn().unwrap()
+}
+
+fn sessions(bed: &Bed, side: Side) -> Vec<report::Session> {
+    let filter = SessionFilter { rule: Some("out".to_owned()), ..SessionFilter::default() };
+    let report: report::Sessions =
+        bed.gateway(side).unwrap().ask(&Request::Sessions(filter)).unwrap();
+    report.sessions
+}
+
+/// What is left of the only session, in seconds.
+fn timeout(bed: &Bed, side: Side) -> Option<u32> {
+    sessions(bed, side).first().map(|session| session.timeout)
+}
+
+#[test]
+fn tcp_sessions_outlive_kill_return_and_handover() {
+    let Some(mut bed) = up("replication: tcp") else { return };
+    let servers = [V4, V6].map(|to| {
+        let mut server = start(&bed, "server", &format!("tcp-serve --listen {to}"));
+        server.wait_ready().unwrap();
+        server
+    });
+    // 40 exchanges a second on each connection, until the end of the test stops them.
+    let clients = [V4, V6].map(|to| {
+        let options = "--connections 20 --bytes 0 --rate 4000 --chunk 100 --for 120";
+        start(&bed, "client", &format!("tcp-connect --to {to} {options}"))
+    });
+    wait_equal(&bed, 40);
+    assert!(sessions(&bed, Side::B).iter().all(|one| one.carried.as_deref() == Some("peer")));
+    bed.kill9(Side::A).unwrap();
+    bed.wait_holding(Side::B).unwrap();
+    bed.wait("its sessions are carried there", || {
+        let sessions = sessions(&bed, Side::B);
+        let here = sessions.iter().filter(|one| one.carried.as_deref() == Some("here"));
+        (here.count() >= 40).then_some(())
+    });
+    bed.start(Side::A).unwrap();
+    bed.wait_active(Side::A).unwrap();
+    wait_equal(&bed, 40);
+    bed.hand_over(Side::A).unwrap();
+    bed.wait_active(Side::B).unwrap();
+    wait_equal(&bed, 40);
+    bed.hand_back(Side::A).unwrap();
+    bed.wait_active(Side::A).unwrap();
+    wait_equal(&bed, 40);
+    for side in [Side::A, Side::B] {
+        for session in sessions(&bed, side) {
+            assert_eq!(session.rule.as_deref(), Some("out"), "{session:?}");
+            assert_eq!(session.snat.is_some(), session.src.is_ipv4(), "{session:?}");
+        }
+    }
+    for client in clients {
+        let tcp: Tcp = client.stop_and_report().unwrap();
+        let lost = tcp.count(Outcome::Reset) + tcp.count(Outcome::TimedOut);
+        assert_eq!((tcp.connections, lost, tcp.corrupt), (20, 0, 0), "{tcp:?}");
+        assert!(tcp.received > 20 * 4000, "they went on to the end: {tcp:?}");
+    }
+    drop(servers);
+}
+
+#[test]
+fn what_ends_on_one_node_ends_on_the_other() {
+    let Some(bed) = up("replication: end") else { return };
+    let mut server = start(&bed, "server", &format!("tcp-serve --listen {V4}"));
+    server.wait_ready().unwrap();
+    let client = start(&bed, "client", &format!("tcp-connect --to {V4} --connections 5 --hold 60"));
+    bed.wait("the sessions are on both", || (sessions(&bed, Side::B).len() >= 5).then_some(()));
+    bed.shell("gw-a", "conntrack -D -p tcp --dport 7000 >/dev/null 2>&1");
+    bed.wait("they are on neither", || {
+        let left = |side| sessions(&bed, side).into_iter().filter(|one| one.dst_port == 7000);
+        (left(Side::A).count() == 0 && left(Side::B).count() == 0).then_some(())
+    });
+    drop(client);
+}
+
+#[test]
+fn an_idle_session_does_not_run_out_on_the_node_that_stands_by() {
+    let Some(mut bed) = up("replication: idle") else { return };
+    let mut echo = start(&bed, "server", &format!("udp-echo --listen {V4}"));
+    echo.wait_ready().unwrap();
+    let node = bed.testbed().node("client").unwrap();
+    let arguments = ["udp-send", "--to", V4, "--count", "5", "--rate", "100", "--replies"];
+    let sent: UdpSend = node.traffic(arguments).unwrap().json().unwrap();
+    assert_eq!(sent.replies.unwrap().received, 5);
+    bed.wait("it is on both", || timeout(&bed, Side::A).and(timeout(&bed, Side::B)));
+    // The kernel's own for UDP is two minutes.
+    bed.wait("it is held", || timeout(&bed, Side::B).filter(|timeout| *timeout > 3_600));
+    assert!(timeout(&bed, Side::A).unwrap() <= 120);
+    bed.hand_over(Side::A).unwrap();
+    bed.wait_active(Side::B).unwrap();
+    bed.wait("its timeout is a normal one again", || {
+        timeout(&bed, Side::B).filter(|timeout| *timeout <= 120)
+    });
+    bed.wait("it is held on the other one now", || {
+        timeout(&bed, Side::A).filter(|timeout| *timeout > 3_600)
+    });
+}
+
+#[test]
+fn a_node_with_another_key_gets_nothing_and_is_counted() {
+    let Some(mut bed) = up("replication: key") else { return };
+    bed.stop(Side::B).unwrap();
+    let config = bed.testbed().record().folder.join("gw-b").join("twinwalld.yaml");
+    let other = bed.testbed().record().folder.join("gw-b").join("other.key");
+    bed.shell("gw-b", &format!("umask 077; echo {} >{}", "1b".repeat(31) + "2c", other.display()));
+    let text = fs::read_to_string(&config).unwrap();
+    let line = text.lines().find(|line| line.contains("key-file:")).unwrap();
+    fs::write(&config, text.replace(line, &format!("  key-file: {}", other.display()))).unwrap();
+    bed.start(Side::B).unwrap();
+    bed.wait("its datagrams are refused", || {
+        let refused =
+            status(&bed, Side::A).refused.into_iter().chain(status(&bed, Side::B).refused);
+        refused.into_iter().find(|row| row.reason.contains("no known key") && row.count > 0)
+    });
+    assert_ne!(status(&bed, Side::A).peer, "alive");
+    assert_eq!(status(&bed, Side::B).received, 0);
+}
