@@ -22,7 +22,7 @@
 //! | [`model`] | what is replicated of a session, and what a notification says of it |
 //! | [`wire`] | the format of what the nodes say to each other |
 //! | [`channel`] | the sealed channel: Noise with a pre-shared key over datagrams |
-//! | `store` | the sessions, in about 100 bytes each, with digests by buckets |
+//! | `store` | the sessions, in about 65 bytes each, with digests by buckets |
 //! | [`replica`] | the state machine: stream, resync, kernel, liveness, roles, keys |
 //! | [`recorder`] | the flight recorder, and the replay of what it recorded |
 //! | [`node`] | channel and replica together |

@@ -70,7 +70,7 @@ pub struct Delta {
     pub seq_adjust: Option<[SeqAdjust; 2]>,
     /// SYN proxy data.
     pub syn_proxy: Option<SynProxy>,
-    /// Only for an expectation.
+    /// Only for an expectation, and always for one, since it tells it from a session.
     pub expectation: Option<Box<Expectation>>,
 }
 
@@ -121,6 +121,12 @@ impl Delta {
     #[must_use]
     pub fn identity(&self) -> Identity {
         Identity { original: self.original, zone: self.zone, expected: self.expectation.is_some() }
+    }
+
+    /// Whether it says enough to begin a session with. That of a change doesn't.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.expectation.is_some() || (self.reply.is_some() && self.status.is_some())
     }
 
     /// A session of which only this is known.

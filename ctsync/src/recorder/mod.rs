@@ -26,5 +26,5 @@ mod replay;
 mod ring;
 
 pub use frame::{Broken, Frame, Frames, STREAM_REPLICA};
-pub use replay::{ReplayError, Replayed, halves, replay};
+pub use replay::{ReplayError, Replayed, checkpoint, halves, replay, restore};
 pub use ring::{Chunk, Recorder};

@@ -34,6 +34,26 @@ pub struct Replayed {
     pub sessions: usize,
 }
 
+/// The whole state of a replica, as a checkpoint holds it.
+///
+/// # Errors
+/// Never, as far as is known: all of it can be encoded.
+pub fn checkpoint(replica: &Replica) -> Result<Vec<u8>, ReplayError> {
+    let unwritable =
+        |cause: postcard::Error| ReplayError::Frame { frame: 0, cause: cause.to_string() };
+    postcard::to_allocvec(replica).map_err(unwritable)
+}
+
+/// A replica in the state of a checkpoint.
+///
+/// # Errors
+/// When it can't be read.
+pub fn restore(state: &[u8]) -> Result<Replica, ReplayError> {
+    let unreadable =
+        |cause: postcard::Error| ReplayError::Frame { frame: 0, cause: cause.to_string() };
+    postcard::from_bytes(state).map_err(unreadable)
+}
+
 /// The two halves of a file, the elder first. A half that isn't one is empty.
 #[must_use]
 pub fn halves(file: &[u8]) -> [&[u8]; 2] {
@@ -65,7 +85,7 @@ pub fn replay(
             |cause: postcard::Error| ReplayError::Frame { frame: number, cause: cause.to_string() };
         match postcard::from_bytes(frame.content).map_err(unreadable)? {
             Content::Checkpoint(state) => {
-                replica = Some(postcard::from_bytes(&state).map_err(unreadable)?);
+                replica = Some(restore(&state)?);
             }
             Content::NoCheckpoint => return Err(ReplayError::NoCheckpoint),
             Content::Step { now, input, outputs } => {

@@ -1,6 +1,7 @@
 //! The writing side.
 
 use super::frame::{Content, FRAME_HEAD, HEAD, MAGIC, STREAM_REPLICA, digest, write};
+use super::replay::checkpoint;
 use crate::replica::{Input, Output, Replica};
 use crate::time::Timestamp;
 
@@ -86,7 +87,7 @@ impl Recorder {
         bytes.extend_from_slice(&self.number.to_le_bytes());
         self.used = HEAD;
         self.chunks.push(Chunk { offset: self.offset(), bytes, begins_half: true });
-        let state = postcard::to_allocvec(replica).ok();
+        let state = checkpoint(replica).ok();
         let fitting = state.filter(|state| state.len() <= self.half / 2);
         self.push(&fitting.map_or(Content::NoCheckpoint, Content::Checkpoint));
     }

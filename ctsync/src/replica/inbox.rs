@@ -311,7 +311,8 @@ impl Replica {
             }
             // It may have been sent after the peer wrote the list.
             let unseen = entry.sent != 0 && (entry.sent.wrapping_sub(received as u32) as i32) > 0;
-            let ended = flags.has(Flags::SYNCED) && !unseen;
+            // What is forwarded here lives, whatever the peer has forgotten or had no room for.
+            let ended = flags.has(Flags::SYNCED) && !unseen && !self.carries(entry.group, flags);
             let leftover = flags.has(Flags::UNPROVEN)
                 && self.peer_role(entry.group) == Role::Active
                 && self.roles.of(entry.group) != Role::Active

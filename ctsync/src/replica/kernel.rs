@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// Sessions that ended during a dump, at most; with more, another dump follows.
 const ENDED_DURING_DUMP: usize = 1 << 16;
-/// Dumps because of a dispute are so far apart at least.
-const DISPUTES_APART: Duration = Duration::from_secs(1);
+/// A dump that follows another one begins so long after it.
+const DUMPS_APART: Duration = Duration::from_secs(1);
 /// Entries that are looked at in one call.
 const STRIDE: Index = 2048;
 
@@ -29,11 +29,10 @@ pub(super) struct Dump {
     /// Where the look for missing ones goes on.
     sweep: Option<Index>,
     ended: BTreeSet<Identity>,
-    /// A write showed that the kernel has something else than was thought.
-    disputed: bool,
+    /// Another dump has to follow, but not at once: who couldn't read fast enough has enough to do.
+    wanted: Option<DumpReason>,
+    /// When the last one was over.
     last: Timestamp,
-    /// Another dump has to follow.
-    again: bool,
     /// The first one is over.
     populated: bool,
 }
@@ -46,14 +45,13 @@ impl Replica {
 
     pub(super) fn begin_dump(&mut self, reason: DumpReason, out: &mut Vec<Output>) {
         if self.dump.running {
-            self.dump.again = true;
+            self.dump.wanted = Some(reason);
             return;
         }
         self.dump.number = self.dump.number.checked_add(1).unwrap_or(1);
         self.dump.running = true;
         self.dump.first = !self.dump.populated;
-        self.dump.again = false;
-        self.dump.disputed = false;
+        self.dump.wanted = None;
         self.dump.sweep = None;
         self.dump.ended.clear();
         self.stats.dumps += 1;
@@ -69,21 +67,31 @@ impl Replica {
         out.push(Output::Dump(reason));
     }
 
+    /// Notifications were lost. If they go on being lost, dumps don't follow each other closely.
+    pub(super) fn overrun(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        let soon = self.dump.populated && now.since(self.dump.last) < DUMPS_APART;
+        if soon {
+            self.dump.wanted = Some(DumpReason::Overrun);
+        } else {
+            self.begin_dump(DumpReason::Overrun, out);
+        }
+    }
+
     /// Has the kernel's sessions looked at again, soon.
     pub(super) fn dispute(&mut self) {
-        self.dump.disputed = true;
+        self.dump.wanted = Some(DumpReason::Disputed);
     }
 
     /// When the next dump is due that nobody has to ask for.
     pub(super) fn next_dump(&self) -> Option<Timestamp> {
-        let apart = if self.dump.disputed { DISPUTES_APART } else { self.config.check_every };
+        let wanted = self.dump.wanted.is_some();
+        let apart = if wanted { DUMPS_APART } else { self.config.check_every };
         (self.dump.populated && !self.dump.running).then(|| self.dump.last.after(apart))
     }
 
     pub(super) fn look_at_dump(&mut self, now: Timestamp, out: &mut Vec<Output>) {
         if self.next_dump().is_some_and(|due| due <= now) {
-            let reason = if self.dump.disputed { DumpReason::Disputed } else { DumpReason::Check };
-            self.dump.last = now;
+            let reason = self.dump.wanted.unwrap_or(DumpReason::Check);
             self.begin_dump(reason, out);
         }
     }
@@ -110,7 +118,7 @@ impl Replica {
         if self.dump.ended.len() < ENDED_DURING_DUMP {
             self.dump.ended.insert(identity);
         } else {
-            self.dump.again = true;
+            self.dump.wanted = Some(DumpReason::Overrun);
         }
     }
 
@@ -124,23 +132,14 @@ impl Replica {
         }
     }
 
-    /// The beginning of a session was lost. A dump will find it whole.
-    fn dump_again(&mut self) {
-        if self.dump.running {
-            self.dump.again = true;
-        } else {
-            self.dispute();
-        }
-    }
-
     /// A session that isn't here yet.
     fn begun(&mut self, delta: &Delta, origin: Origin, out: &mut Vec<Output>) {
         if origin == Origin::Replication {
             // Written here and ended by the peer since; its deletion is on the way.
             return;
         }
-        if delta.reply.is_none() || delta.status.is_none() {
-            self.dump_again();
+        if !delta.is_whole() {
+            self.dispute();
             return;
         }
         let session = delta.begin();
@@ -172,10 +171,10 @@ impl Replica {
         let Some((before, version)) = self.store.get(index) else { return };
         let entry_carried = self.carries(before.group, flags);
         if flags.has(Flags::DEAD) {
-            if event.delta.reply.is_some() && event.delta.status.is_some() {
+            if event.delta.is_whole() {
                 self.begun_again(index, &event.delta, version);
             } else {
-                self.dump_again();
+                self.dispute();
             }
             return;
         }
@@ -356,7 +355,7 @@ impl Replica {
     }
 
     /// Looks for sessions that the dump didn't find.
-    pub(super) fn sweep_on(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn sweep_on(&mut self, now: Timestamp, out: &mut Vec<Output>) {
         let Some(from) = self.dump.sweep else { return };
         let to = from.saturating_add(STRIDE);
         for index in from..to.min(self.store.end()) {
@@ -377,8 +376,6 @@ impl Replica {
         self.dump.running = false;
         self.dump.populated = true;
         self.dump.ended.clear();
-        if std::mem::take(&mut self.dump.again) {
-            self.begin_dump(DumpReason::Overrun, out);
-        }
+        self.dump.last = now;
     }
 }

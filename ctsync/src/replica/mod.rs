@@ -37,7 +37,7 @@ pub use peer::Liveness;
 pub use status::{Place, Stats, Status};
 
 use crate::channel::{Greeting, MAX_PLAINTEXT};
-use crate::model::Session;
+use crate::model::{BootId, Session};
 use crate::store::{Flags, Index, Store};
 use crate::time::Timestamp;
 use crate::wire::Section;
@@ -141,7 +141,7 @@ impl Replica {
             Input::Greeted(greeting) => self.greeted(now, &greeting, out),
             Input::Message { boot, plaintext } => self.message(now, boot, &plaintext, out),
             Input::Kernel(event) => self.kernel_event(&event, out),
-            Input::Overrun => self.begin_dump(DumpReason::Overrun, out),
+            Input::Overrun => self.overrun(now, out),
             Input::Dumped(delta) => self.dumped(&delta, out),
             Input::DumpEnd { complete } => self.dump_end(complete, out),
             Input::Written { batch, results } => {
@@ -196,6 +196,18 @@ impl Replica {
         (self.store.live(), self.store.dead())
     }
 
+    /// The run of the peer's daemon that this node knows.
+    #[must_use]
+    pub fn peer_boot(&self) -> Option<BootId> {
+        self.peer.boot
+    }
+
+    /// All packets of the peer up to this number were taken in.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.link.received()
+    }
+
     /// The digest of all sessions. Equal digests of both nodes: equal sessions.
     #[must_use]
     pub fn digest(&self) -> u64 {
@@ -203,7 +215,7 @@ impl Replica {
     }
 
     fn poll(&mut self, now: Timestamp, out: &mut Vec<Output>) {
-        self.sweep_on(out);
+        self.sweep_on(now, out);
         self.look_at_dump(now, out);
         self.walk_on(now);
         if self.is_populated() {

@@ -185,7 +185,8 @@ impl Replica {
         let paced = self.outbox.fresh.is_empty()
             && slice == self.outbox.bulk_second
             && self.outbox.bulk_sent >= (self.config.bulk_rate / 100).max(1);
-        let next = Timestamp::new(Duration::from_millis(slice.saturating_add(1).saturating_mul(10)));
+        let next =
+            Timestamp::new(Duration::from_millis(slice.saturating_add(1).saturating_mul(10)));
         Some(if paced { next } else { Timestamp::ZERO })
     }
 

@@ -212,7 +212,7 @@ impl<'a> Section<'a> {
     }
 
     /// Writes it. Records are copied as they are; those that are being written for the first time
-    /// are written by [`super::RecordWriter`] behind [`section_head`].
+    /// are written by [`super::RecordWriter`].
     pub fn write(&self, writer: &mut Writer) {
         let mut content = Writer::default();
         let tag = match self {

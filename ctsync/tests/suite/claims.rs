@@ -2,7 +2,7 @@
 
 use crate::sim::host::{GROUPS, HOLD, time};
 use crate::sim::{Due, Side, World};
-use twinwall_ctsync::model::{Delta, Origin, Role, Status};
+use twinwall_ctsync::model::{Delta, EventKind, Expectation, KernelEvent, Origin, Role, Status};
 use twinwall_ctsync::replica::{Event, Liveness};
 
 const A: Side = Side::A;
@@ -231,4 +231,69 @@ fn after_a_split_what_either_side_carries_lives_on_both() {
         let kept = &world.host(A).kernel.table[&session.identity()];
         assert!(kept.session.status.has(Status::ASSURED));
     }
+}
+
+#[test]
+fn an_expectation_is_known_on_the_standby_until_it_is_gone() {
+    let mut world = World::scene();
+    let master = world.open_sessions([2].into_iter()).remove(0);
+    let mut delta = Delta::new(master.original.inverse());
+    delta.group = master.group;
+    delta.master = Some(master.original);
+    delta.helper = Some("ftp".into());
+    delta.timeout = Some(300);
+    let mask = master.original;
+    delta.expectation =
+        Some(Box::new(Expectation { mask, flags: 0, class: 0, nat: None, function: None }));
+    let identity = delta.identity();
+    let event = |kind| KernelEvent { kind, origin: Origin::Traffic, delta: delta.clone() };
+    world.host_mut(A).kernel.events.push_back(event(EventKind::New));
+    world.notify(A);
+    world.pass(10);
+    let kept = &world.host(B).kernel.table[&identity];
+    assert_eq!(kept.session.helper.as_deref(), Some("ftp"));
+    assert_eq!(kept.session.master, Some(master.original));
+    // It isn't held: 300 s are 304 s, rounded up.
+    assert_eq!(world.left(B, &identity), Some(303));
+    world.host_mut(A).kernel.events.push_back(event(EventKind::Destroy));
+    world.notify(A);
+    world.pass(10);
+    assert!(world.left(B, &identity).is_none());
+    assert!(world.left(B, &master.identity()).is_some());
+}
+
+#[test]
+fn a_change_whose_beginning_was_lost_is_looked_up() {
+    let mut world = World::scene();
+    world.host_mut(A).kernel.deaf = true;
+    let session = world.open_sessions([2].into_iter()).remove(0);
+    let kernel = &mut world.host_mut(A).kernel;
+    // As if the overrun had not been told.
+    (kernel.deaf, kernel.overrun) = (false, false);
+    let now = world.now;
+    let mut delta = Delta::new(session.original);
+    delta.group = session.group;
+    delta.status = Some(Status::SEEN_REPLY);
+    assert!(world.host_mut(A).kernel.traffic(now, delta));
+    world.notify(A);
+    world.pass(1_100);
+    let kept = &world.host(B).kernel.table[&session.identity()];
+    assert!(kept.session.status.has(Status::SEEN_REPLY));
+    assert_eq!(kept.session.mark, session.mark);
+}
+
+#[test]
+fn with_one_datagram_of_twenty_lost_no_session_is_missing() {
+    let mut world = World::scene();
+    world.loss = 50;
+    world.repeat = 50;
+    let mut opened = 0;
+    for round in 0..100u32 {
+        opened += world.open_sessions((round * 20 + 2..round * 20 + 22).step_by(2)).len();
+        world.pass(2);
+    }
+    world.pass(200);
+    assert!(world.status(A).resent > 0);
+    assert_eq!(world.host(B).kernel.table.len(), opened);
+    assert_eq!(world.status(A).differing, 0);
 }

@@ -7,8 +7,10 @@ use std::time::Duration;
 use twinwall_ctsync::channel::{ChannelConfig, KeyRing, Refusal};
 use twinwall_ctsync::model::{BootId, NodeId};
 use twinwall_ctsync::node::Node;
+use twinwall_ctsync::recorder::{checkpoint, restore};
 use twinwall_ctsync::replica::{Config, Input, Output, Replica};
 use twinwall_ctsync::time::Timestamp;
+use twinwall_ctsync::wire::{Ack, Writer, write_packet};
 
 /// A node on its own, which is ready.
 fn lone(node: u32, peer: u32, byte: u8) -> Node {
@@ -125,4 +127,35 @@ fn a_faulty_peer_can_neither_stop_nor_fill_a_node() {
         assert!(replica.counts().0 <= 100);
         assert!(replica.memory() < 4 << 20, "{}", replica.memory());
     }
+}
+
+#[test]
+fn a_peer_that_has_no_room_or_forgets_ends_nothing_that_is_forwarded_here() {
+    let mut world = World::scene();
+    let sessions = world.open_sessions((2..42).step_by(2));
+    world.pass(50);
+    assert_eq!(world.status(Side::A).differing, 0, "B has all of them");
+    // B's next packets, in its name, say that no leaf holds anything.
+    let original = world.host(Side::A).node.as_ref().unwrap().replica();
+    let mut copy = restore(&checkpoint(original).unwrap()).unwrap();
+    let mut out = Vec::new();
+    let boot = copy.peer_boot().unwrap();
+    let next = copy.received() + 1;
+    for (number, leaves) in (next..).zip((0..16_384u16).collect::<Vec<_>>().chunks(64)) {
+        let mut sections = Writer::default();
+        for leaf in leaves {
+            let mut list = Writer::default();
+            list.put(&leaf.to_le_bytes());
+            list.put(&[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+            list.number(1 << 20);
+            sections.u8(3);
+            sections.counted(list.as_slice());
+        }
+        let ack = Ack { cumulative: 1 << 20, selective: Vec::new(), last: number };
+        let plaintext = write_packet(&ack, Some(number), sections.as_slice());
+        copy.handle(time(world.now), Input::Message { boot, plaintext }, &mut out);
+    }
+    assert_eq!(copy.received(), next + 255, "all of it was taken in");
+    assert_eq!(copy.counts(), (sessions.len(), 0));
+    assert!(!out.iter().any(|output| matches!(output, Output::Write { .. })));
 }
