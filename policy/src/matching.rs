@@ -126,11 +126,12 @@ pub struct Match {
 }
 
 impl Match {
-    /// Whether the flow matches.
+    /// Whether the flow matches. One with an address of each family, which no packet has, doesn't.
     #[must_use]
     pub fn contains(&self, flow: &Flow) -> bool {
         let Flow { tuple, from, to } = flow;
-        self.from.contains(*from)
+        tuple.src.is_ipv4() == tuple.dst.is_ipv4()
+            && self.from.contains(*from)
             && self.to.contains(*to)
             && self
                 .services

@@ -15,6 +15,9 @@ pub trait Word: Copy + Ord + std::hash::Hash + std::fmt::Debug {
     /// The bits set in both.
     #[must_use]
     fn and(self, other: Self) -> Self;
+    /// The number with all bits after the first `len` set.
+    #[must_use]
+    fn filled(self, len: u8) -> Self;
     /// How many leading bits are equal in both.
     fn common_bits(self, other: Self) -> u8;
     /// The largest prefix that begins at `self` and ends at or before `high`, and what comes after
@@ -84,6 +87,10 @@ macro_rules! word {
 
             fn and(self, other: Self) -> Self {
                 self & other
+            }
+
+            fn filled(self, len: u8) -> Self {
+                self | !Self::mask(len)
             }
 
             fn common_bits(self, other: Self) -> u8 {

@@ -2,8 +2,10 @@
 //!
 //! Two engines stand behind one interface. [`Linear`] is slow and obvious; random tests hold
 //! [`TupleHash`] to it. Both keep what they need of the rule set, are never changed after they were
-//! built, and can be read by any number of threads. Not here: what a decision means for a session.
+//! built, and can be read by any number of threads. Beneath [`TupleHash`] lies [`engine`], whose
+//! rules can also change while others look up. Not here: what a decision means for a session.
 
+pub mod engine;
 mod linear;
 mod tuple_hash;
 

@@ -1,0 +1,186 @@
+//! What differs between IPv4 and IPv6: how addresses are kept, compared and hashed.
+//!
+//! Not here: ports, protocols and zones, which are alike in both.
+
+use crate::prefix::Word;
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Source and destination address, or a mask over them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Pair<A> {
+    pub(super) src: A,
+    pub(super) dst: A,
+}
+
+/// A header in one family, as numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe<A> {
+    pub(super) addresses: Pair<A>,
+    /// Source port, destination port and protocol, see [`rest`].
+    pub(super) rest: u64,
+    pub(super) from: u8,
+    pub(super) to: u8,
+}
+
+/// Source port in bits 0 to 15, destination port in 16 to 31, protocol in 32 to 39.
+pub(super) const fn rest(src_port: u16, dst_port: u16, protocol: u8) -> u64 {
+    src_port as u64 | (dst_port as u64) << 16 | (protocol as u64) << 32
+}
+
+/// Scatters small numbers over 32 bits: 2^32 over the golden ratio.
+pub(super) const SCATTER: u32 = 0x9e37_79b1;
+
+/// Secrets of the hash functions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seeds(pub(super) [u64; 4]);
+
+/// An address family.
+pub(super) trait Family: Word + Send + Sync + 'static {
+    /// A pair of addresses in memory that is read while it is written.
+    type Cell: Debug + Default + Send + Sync;
+
+    fn store(cell: &Self::Cell, pair: Pair<Self>);
+    fn load(cell: &Self::Cell) -> Pair<Self>;
+    /// A hash of the bits that the mask keeps, and of what a table adds.
+    fn key(pair: Pair<Self>, mask: Pair<Self>, rest: u64, seeds: &Seeds) -> u64;
+    /// Whether the first `len` bits are the same.
+    fn same(a: Self, b: Self, len: u8) -> bool;
+    /// Something that is equal for addresses whose first `len` bits are, `len` not 0.
+    fn leading(self, len: u8) -> u64;
+    /// The first `len` bits, scattered over 32.
+    fn scatter(self, len: u8) -> u32;
+    /// The addresses as numbers of 32 bits, if that is what they are.
+    fn narrow<'a, const N: usize>(
+        src: &'a [Self; N],
+        dst: &'a [Self; N],
+    ) -> Option<(&'a [u32; N], &'a [u32; N])>;
+    /// The 32 bits after the first `skip`: neighbours in the order of addresses stay neighbours.
+    fn window(self, skip: u8) -> u32;
+}
+
+impl Family for u32 {
+    type Cell = AtomicU64;
+
+    fn store(cell: &Self::Cell, pair: Pair<Self>) {
+        cell.store(joined(pair), Relaxed);
+    }
+
+    #[inline]
+    fn load(cell: &Self::Cell) -> Pair<Self> {
+        let both = cell.load(Relaxed);
+        Pair { src: both as u32, dst: (both >> 32) as u32 }
+    }
+
+    #[inline]
+    fn key(pair: Pair<Self>, mask: Pair<Self>, rest: u64, seeds: &Seeds) -> u64 {
+        let [a, b, ..] = seeds.0;
+        fold((joined(pair) & joined(mask)) ^ a, rest ^ b)
+    }
+
+    #[inline]
+    fn same(a: Self, b: Self, len: u8) -> bool {
+        u64::from(a ^ b) >> (32u8.wrapping_sub(len) & 63) == 0
+    }
+
+    #[inline]
+    fn leading(self, len: u8) -> u64 {
+        u64::from(self) >> (32 - len.min(32))
+    }
+
+    #[inline]
+    fn scatter(self, len: u8) -> u32 {
+        (self >> (32u8.wrapping_sub(len) & 31)).wrapping_mul(SCATTER)
+    }
+
+    #[inline]
+    fn narrow<'a, const N: usize>(
+        src: &'a [Self; N],
+        dst: &'a [Self; N],
+    ) -> Option<(&'a [u32; N], &'a [u32; N])> {
+        Some((src, dst))
+    }
+
+    fn window(self, skip: u8) -> u32 {
+        self.checked_shl(u32::from(skip)).unwrap_or(0)
+    }
+}
+
+impl Family for u128 {
+    type Cell = [AtomicU64; 4];
+
+    fn store(cell: &Self::Cell, pair: Pair<Self>) {
+        let [a, b, c, d] = cell;
+        a.store((pair.src >> 64) as u64, Relaxed);
+        b.store(pair.src as u64, Relaxed);
+        c.store((pair.dst >> 64) as u64, Relaxed);
+        d.store(pair.dst as u64, Relaxed);
+    }
+
+    #[inline]
+    fn load(cell: &Self::Cell) -> Pair<Self> {
+        let [a, b, c, d] = cell;
+        let word = |high: &AtomicU64, low: &AtomicU64| {
+            u128::from(high.load(Relaxed)) << 64 | u128::from(low.load(Relaxed))
+        };
+        Pair { src: word(a, b), dst: word(c, d) }
+    }
+
+    #[inline]
+    fn key(pair: Pair<Self>, mask: Pair<Self>, rest: u64, seeds: &Seeds) -> u64 {
+        let [a, b, c, d] = seeds.0;
+        let (src, dst) = (pair.src & mask.src, pair.dst & mask.dst);
+        let src = fold((src >> 64) as u64 ^ a, src as u64 ^ b);
+        let dst = fold((dst >> 64) as u64 ^ c, dst as u64 ^ d);
+        fold(src ^ rest ^ a, dst.rotate_left(32) ^ c)
+    }
+
+    #[inline]
+    fn same(a: Self, b: Self, len: u8) -> bool {
+        (a ^ b) & Self::mask(len) == 0
+    }
+
+    #[inline]
+    fn leading(self, len: u8) -> u64 {
+        let bits = self & Self::mask(len);
+        (bits >> 64) as u64 ^ (bits as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    }
+
+    #[inline]
+    fn scatter(self, len: u8) -> u32 {
+        (self.leading(len).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    }
+
+    #[inline]
+    fn narrow<'a, const N: usize>(
+        _: &'a [Self; N],
+        _: &'a [Self; N],
+    ) -> Option<(&'a [u32; N], &'a [u32; N])> {
+        None
+    }
+
+    fn window(self, skip: u8) -> u32 {
+        (self.checked_shl(u32::from(skip)).unwrap_or(0) >> 96) as u32
+    }
+}
+
+const fn joined(pair: Pair<u32>) -> u64 {
+    pair.src as u64 | (pair.dst as u64) << 32
+}
+
+/// Both halves of a product, mixed.
+#[inline]
+pub(super) const fn fold(a: u64, b: u64) -> u64 {
+    let product = a as u128 * b as u128;
+    (product >> 64) as u64 ^ product as u64
+}
+
+impl<A: Word> Pair<A> {
+    pub(super) fn mask(src_len: u8, dst_len: u8) -> Self {
+        Self { src: A::mask(src_len), dst: A::mask(dst_len) }
+    }
+
+    pub(super) fn and(self, mask: Self) -> Self {
+        Self { src: self.src.and(mask.src), dst: self.dst.and(mask.dst) }
+    }
+}

@@ -1,0 +1,239 @@
+//! Both families together, and the rules that came or went lately.
+//!
+//! A generation takes updates in place until it is full; then the writer builds the next.
+
+use super::batch::{Block, WIDTH};
+use super::family::{Family, Pair, Probe, Seeds, rest};
+use super::index::{Index, Search, View};
+use super::publish::{Clock, Flux};
+use super::record::Entry;
+use super::rule::{Header, Hit, Networks, Rule};
+use super::zones::{Numbers, Zones};
+use crate::prefix::{Prefix, Word};
+use std::net::IpAddr;
+
+/// Rules that can have come or gone lately.
+const FLUX: usize = 4096;
+
+/// All rules, as readers see them.
+#[derive(Debug)]
+pub(super) struct Generation {
+    pub(super) clock: Clock,
+    pub(super) flux: Box<[Flux]>,
+    pub(super) zones: Zones,
+    pub(super) v4: Index<u32>,
+    pub(super) v6: Index<u128>,
+}
+
+/// A rule's parts, one for each family that it is for.
+pub(super) struct Parts {
+    pub(super) v4: Option<Entry<u32>>,
+    pub(super) v6: Option<Entry<u128>>,
+}
+
+/// What a generation is built from; the place of an entry is the number of its record.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) v4: Vec<Entry<u32>>,
+    pub(super) v6: Vec<Entry<u128>>,
+    pub(super) numbers: Numbers,
+}
+
+impl Source {
+    pub(super) fn new() -> Self {
+        Self { v4: Vec::new(), v6: Vec::new(), numbers: Numbers::new() }
+    }
+}
+
+impl Generation {
+    /// The rules as they are at an update, with room for some more.
+    pub(super) fn build(source: &Source, version: u64, seeds: [u64; 4], spare: usize) -> Self {
+        let seeds = Seeds(seeds);
+        Self {
+            clock: Clock::at(version),
+            flux: (0..FLUX).map(|_| Flux::new()).collect(),
+            zones: Zones::new(&source.numbers),
+            v4: build(&source.v4, &source.numbers, seeds, spare),
+            v6: build(&source.v6, &source.numbers, seeds, spare),
+        }
+    }
+
+    #[inline]
+    pub(super) fn lookup(
+        &self,
+        header: &Header,
+        version: u64,
+        verify: impl Fn(u64) -> bool,
+    ) -> Option<Hit> {
+        let view = self.view(version);
+        match (header.tuple.src, header.tuple.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let probe = probe(header, src.to_bits(), dst.to_bits());
+                hit(&self.v4, &self.v4.find(&probe, &view, verify))
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let probe = probe(header, src.to_bits(), dst.to_bits());
+                hit(&self.v6, &self.v6.find(&probe, &view, verify))
+            }
+            // No packet has one address of each family.
+            _ => None,
+        }
+    }
+
+    /// Looks up some headers; at most [`WIDTH`].
+    #[inline]
+    pub(super) fn lookup_batch(
+        &self,
+        headers: &[Header],
+        hits: &mut [Option<Hit>],
+        version: u64,
+        verify: impl Fn(&Header, u64) -> bool,
+    ) {
+        let view = self.view(version);
+        let v4 = |header: &Header| match (header.tuple.src, header.tuple.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => Some(probe(header, src.to_bits(), dst.to_bits())),
+            _ => None,
+        };
+        let others = batch(&self.v4, &view, headers, hits, v4, &verify);
+        if others {
+            let v6 = |header: &Header| match (header.tuple.src, header.tuple.dst) {
+                (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                    Some(probe(header, src.to_bits(), dst.to_bits()))
+                }
+                _ => None,
+            };
+            batch(&self.v6, &view, headers, hits, v6, &verify);
+        }
+    }
+
+    fn view(&self, version: u64) -> View<'_> {
+        View { version, flux: &self.flux, zones: &self.zones }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.v4.memory() + self.v6.memory() + self.zones.memory() + size_of_val(&*self.flux)
+    }
+}
+
+/// Looks up the headers of one family; says whether there were others. Those have no hit after the
+/// first family and keep what they have after the second.
+#[inline]
+fn batch<A: Family>(
+    index: &Index<A>,
+    view: &View<'_>,
+    headers: &[Header],
+    hits: &mut [Option<Hit>],
+    probe: impl Fn(&Header) -> Option<Probe<A>>,
+    verify: &impl Fn(&Header, u64) -> bool,
+) -> bool {
+    let mut block = Block::new();
+    let mut places = [0u8; WIDTH];
+    let mut others = false;
+    for (place, header) in (0u8..).zip(headers).take(WIDTH) {
+        let lane = probe(header).and_then(|probe| block.push(&probe));
+        match lane.and_then(|lane| places.get_mut(lane)) {
+            Some(of) => *of = place,
+            None => others = true,
+        }
+    }
+    let header = |lane: usize| headers.get(usize::from(*places.get(lane)?));
+    let searches =
+        index.find_all(&block, view, |lane, value| header(lane).is_some_and(|h| verify(h, value)));
+    for (search, place) in searches.iter().zip(&places).take(block.count) {
+        if let Some(cell) = hits.get_mut(usize::from(*place)) {
+            *cell = hit(index, search);
+        }
+    }
+    others
+}
+
+fn hit<A: Family>(index: &Index<A>, search: &Search) -> Option<Hit> {
+    let order = u32::try_from(search.order).ok()?;
+    Some(Hit { order, value: index.value(search.number) })
+}
+
+fn probe<A>(header: &Header, src: A, dst: A) -> Probe<A> {
+    let tuple = &header.tuple;
+    Probe {
+        addresses: Pair { src, dst },
+        rest: rest(tuple.src_port, tuple.dst_port, tuple.protocol),
+        from: header.from.index(),
+        to: header.to.index(),
+    }
+}
+
+/// The index of one family.
+fn build<A: Family>(
+    entries: &[Entry<A>],
+    numbers: &Numbers,
+    seeds: Seeds,
+    spare: usize,
+) -> Index<A> {
+    // A family without rules is left without memory, until it gets its first.
+    let spare = if entries.is_empty() && spare < 4096 { 0 } else { spare };
+    let room = entries.len() + entries.len() / 16 + spare;
+    // Each time a pile is made anew it takes another number.
+    let mut piles = entries.len() / 256 + 64 + spare / 4;
+    loop {
+        let index = Index::new(entries, room, piles, seeds);
+        if index.fill(entries, numbers) {
+            index.cast_shadows(entries);
+            return index;
+        }
+        piles *= 4;
+    }
+}
+
+impl Parts {
+    /// The number of the rule's zones.
+    pub(super) fn zones(&self) -> Option<u32> {
+        let v4 = self.v4.as_ref().map(|entry| entry.zones);
+        v4.or_else(|| self.v6.as_ref().map(|entry| entry.zones))
+    }
+
+    pub(super) fn set_zones(&mut self, zones: u32) {
+        if let Some(entry) = &mut self.v4 {
+            entry.zones = zones;
+        }
+        if let Some(entry) = &mut self.v6 {
+            entry.zones = zones;
+        }
+    }
+
+    /// A rule's parts; `zones` is the number of its zones.
+    pub(super) fn of(rule: &Rule, zones: u32, coarse: bool) -> Self {
+        let (any4, any6) = (Prefix::ANY, Prefix::ANY);
+        let (v4, v6) = match rule.networks {
+            Networks::Any => (Some((any4, any4)), Some((any6, any6))),
+            Networks::V4 { src, dst } => (Some((src, dst)), None),
+            Networks::V6 { src, dst } => (None, Some((src, dst))),
+        };
+        Self {
+            v4: v4.map(|(src, dst)| entry(rule, src, dst, zones, coarse)),
+            v6: v6.map(|(src, dst)| entry(rule, src, dst, zones, coarse)),
+        }
+    }
+}
+
+fn entry<A: Word>(
+    rule: &Rule,
+    src: Prefix<A>,
+    dst: Prefix<A>,
+    zones: u32,
+    coarse: bool,
+) -> Entry<A> {
+    // Bits beyond the length, if there are any, mean nothing.
+    let (src, dst) = (src.shortened(A::BITS), dst.shortened(A::BITS));
+    Entry {
+        order: rule.order,
+        src_len: src.len,
+        dst_len: dst.len,
+        addresses: Pair { src: src.bits, dst: dst.bits }.and(Pair::mask(src.len, dst.len)),
+        protocol: rule.protocol,
+        src_port: rule.src_port,
+        dst_port: rule.dst_port,
+        zones,
+        coarse,
+        value: rule.value,
+    }
+}

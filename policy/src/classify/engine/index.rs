@@ -1,0 +1,275 @@
+//! The rules of one address family, and lookups in them.
+//!
+//! ```text
+//! header ─► words: classes that can match ─► a table of them: hash ─► bucket ─► record ─► matches?
+//!             ▲                                                                     │
+//!             └───── only classes that can hold a better rule than the one found ◄──┘
+//! ```
+
+use super::boxes::Point;
+use super::buckets::{Buckets, PILE, SLOTS, fingerprint};
+use super::family::{Family, Pair, Probe, Seeds};
+use super::pile::Piles;
+use super::plan::{Plan, Table};
+use super::publish::Flux;
+use super::record::{ALL_ZONES, EMPTY, Entry, Record, Records};
+use super::words::Words;
+use super::zones::Zones;
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed},
+};
+
+/// The rules of one family.
+#[derive(Debug)]
+pub(super) struct Index<A: Family> {
+    pub(super) plan: Plan<A>,
+    pub(super) words: Words,
+    pub(super) buckets: Buckets,
+    pub(super) records: Records<A>,
+    pub(super) piles: Piles,
+    /// The best order that ever was in a class.
+    pub(super) best: Box<[AtomicU32; 64]>,
+    /// The pile of all rules where there is nothing else, see [`Plan::chain`].
+    pub(super) only: AtomicU32,
+    /// Classes with rules that the shadows of others don't know of.
+    pub(super) fresh: AtomicU64,
+}
+
+/// What a lookup sees.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View<'a> {
+    pub(super) version: u64,
+    pub(super) flux: &'a [Flux],
+    pub(super) zones: &'a Zones,
+}
+
+/// The best rule so far, and where a better one can be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Search {
+    /// Its order; [`NOTHING`] without one.
+    pub(super) order: u64,
+    pub(super) number: u32,
+    /// The classes of the table that is being asked.
+    pub(super) table: u64,
+    /// Classes that may hold a better one and weren't asked yet.
+    pub(super) classes: u64,
+}
+
+/// What a table has under the key of a header.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    pub(super) hash: u64,
+    /// Its bucket.
+    pub(super) place: usize,
+    /// The first two numbers that were found, or twice the same, or any.
+    pub(super) numbers: [u32; 2],
+    /// Slots of the others.
+    slots: u32,
+    /// Whether there may be more in the next bucket.
+    more: bool,
+}
+
+/// More than any order.
+pub(super) const NOTHING: u64 = 1 << 32;
+
+impl View<'_> {
+    #[inline]
+    pub(super) fn counts(&self, flux: u32) -> bool {
+        flux == 0 || self.flux.get(flux as usize).is_some_and(|flux| flux.counts(self.version))
+    }
+}
+
+impl<A: Family> Index<A> {
+    /// Without rules, for up to `room`, laid out for these.
+    pub(super) fn new(entries: &[Entry<A>], room: usize, piles: usize, seeds: Seeds) -> Self {
+        let plan = Plan::new(entries, seeds);
+        Self {
+            words: Words::new(&plan, room),
+            plan,
+            buckets: Buckets::new(room),
+            records: Records::new(room),
+            piles: Piles::new(piles, room * 2 + 8192),
+            best: Box::new(std::array::from_fn(|_| AtomicU32::new(u32::MAX))),
+            only: AtomicU32::new(EMPTY),
+            fresh: AtomicU64::new(0),
+        }
+    }
+
+    /// The number of the rule that decides, with its order.
+    #[inline]
+    pub(super) fn find(
+        &self,
+        probe: &Probe<A>,
+        view: &View<'_>,
+        verify: impl Fn(u64) -> bool,
+    ) -> Search {
+        if self.plan.chain == 0 {
+            return self.find_only(probe, view, verify);
+        }
+        let mut search =
+            Search { order: NOTHING, number: 0, table: 0, classes: self.words.of(probe) };
+        while let Some(table) = self.next(&mut search) {
+            let hash = table.hash(probe.addresses, probe.rest, &self.plan.seeds);
+            let place = self.buckets.place(hash);
+            let mut asked = Asked { hash, place, ..Asked::default() };
+            self.fetch(&mut asked);
+            self.settle(&mut asked, probe, view, &mut search, &verify);
+        }
+        search
+    }
+
+    /// Like [`Self::find`], where all rules are on one pile.
+    #[inline]
+    pub(super) fn find_only(
+        &self,
+        probe: &Probe<A>,
+        view: &View<'_>,
+        verify: impl Fn(u64) -> bool,
+    ) -> Search {
+        let mut search = Search { order: NOTHING, number: 0, table: u64::MAX, classes: 0 };
+        self.look_through(self.only.load(Acquire), probe, view, &mut search, &verify);
+        search
+    }
+
+    /// Looks for fingerprints in a bucket.
+    #[inline]
+    pub(super) fn fetch(&self, asked: &mut Asked) {
+        let Some(bucket) = self.buckets.get(asked.place) else { return };
+        let (slots, more) = bucket.find(fingerprint(asked.hash));
+        // How many there are is hard to foresee: two are always compared. A wrong one does no harm.
+        let later = slots & slots.wrapping_sub(1);
+        let second = if later == 0 { slots } else { later };
+        asked.numbers = [slots, second]
+            .map(|slots| bucket.number(slots.trailing_zeros() % SLOTS).unwrap_or(0))
+            .map(|number| if slots == 0 { 0 } else { number });
+        asked.slots = later & later.wrapping_sub(1);
+        asked.more = more;
+    }
+
+    /// Compares a header with all that was found.
+    #[inline]
+    pub(super) fn settle(
+        &self,
+        asked: &mut Asked,
+        probe: &Probe<A>,
+        view: &View<'_>,
+        search: &mut Search,
+        verify: &impl Fn(u64) -> bool,
+    ) {
+        let [first, second] = asked.numbers;
+        self.look(first, probe, view, search, verify);
+        if second < PILE || second != first {
+            self.look(second, probe, view, search, verify);
+        }
+        while asked.slots != 0 {
+            let Some(bucket) = self.buckets.get(asked.place) else { return };
+            if let Some(number) = bucket.number(asked.slots.trailing_zeros()) {
+                self.look(number, probe, view, search, verify);
+            }
+            asked.slots &= asked.slots - 1;
+        }
+        if asked.more {
+            let next = self.buckets.next(asked.place);
+            self.buckets.each_from(next, asked.hash, |number| {
+                self.look(number, probe, view, search, verify);
+                true
+            });
+        }
+    }
+
+    /// The next table to ask.
+    #[inline]
+    pub(super) fn next(&self, search: &mut Search) -> Option<&Table<A>> {
+        while search.classes != 0 {
+            let class = search.classes.trailing_zeros() as usize;
+            let best = self.best.get(class)?.load(Relaxed);
+            if u64::from(best) >= search.order {
+                search.classes &= search.classes - 1;
+                continue;
+            }
+            let table = self.plan.tables.get(usize::from(*self.plan.of_class.get(class)?))?;
+            search.classes &= !table.classes;
+            search.table = table.classes;
+            return Some(table);
+        }
+        None
+    }
+
+    /// Compares a header with what a number stands for.
+    #[inline]
+    pub(super) fn look(
+        &self,
+        number: u32,
+        probe: &Probe<A>,
+        view: &View<'_>,
+        search: &mut Search,
+        verify: &impl Fn(u64) -> bool,
+    ) {
+        if number < PILE {
+            self.look_at(number, probe, view, search, verify);
+        } else {
+            self.look_through(number - PILE, probe, view, search, verify);
+        }
+    }
+
+    #[inline]
+    fn look_at(
+        &self,
+        number: u32,
+        probe: &Probe<A>,
+        view: &View<'_>,
+        search: &mut Search,
+        verify: &impl Fn(u64) -> bool,
+    ) {
+        let Some(record) = self.records.get(number) else { return };
+        let found = record.compare(probe);
+        // One of another table is left to that table: the shadow of a rule takes for granted that
+        // all with its key are compared, too.
+        let mut matches = found.matches & (search.table >> found.class & 1 != 0);
+        if matches && !found.plain {
+            matches = view.counts(found.flux)
+                && (found.zones == ALL_ZONES || view.zones.hold(found.zones, probe.from, probe.to))
+                && (!found.coarse || verify(record.value()));
+        }
+        // All bits when it is better, none otherwise.
+        let better = u64::from(matches & (u64::from(found.order) < search.order)).wrapping_neg();
+        search.order ^= (search.order ^ u64::from(found.order)) & better;
+        search.number ^= (search.number ^ number) & better as u32;
+        search.classes &= record.shadow() | self.fresh.load(Relaxed) | !better;
+    }
+
+    fn look_through(
+        &self,
+        pile: u32,
+        probe: &Probe<A>,
+        view: &View<'_>,
+        search: &mut Search,
+        verify: &impl Fn(u64) -> bool,
+    ) {
+        let Some(pile) = self.piles.get(pile) else { return };
+        let Pair { src, dst } = probe.addresses;
+        let (rest, (skip_src, skip_dst)) = (probe.rest, pile.skip);
+        let point = Point {
+            addresses: [src.window(skip_src), dst.window(skip_dst)],
+            rest: [rest as u16, (rest >> 16) as u16, (rest >> 32) as u16],
+        };
+        pile.find(&point, search.order, |number| {
+            self.look_at(number, probe, view, search, verify);
+            search.order
+        });
+    }
+
+    /// What a hit on a record carries.
+    pub(super) fn value(&self, number: u32) -> u64 {
+        self.records.get(number).map_or(0, Record::value)
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.words.memory()
+            + self.buckets.memory()
+            + self.records.memory()
+            + self.piles.memory()
+            + size_of::<Self>()
+    }
+}

@@ -1,0 +1,194 @@
+//! The engine: rules as boxes, each in one hash table; lookups one at a time and in batches;
+//! updates in place while others read.
+//!
+//! ```text
+//! rules ─► plan ─► words     for each field: classes of rules that can match
+//!           few    buckets   fingerprints under the hash of a table's key
+//!         tables   records   one rule each, compared field by field
+//!                  shadows   where a better rule than a found one can be
+//!                  publish   which rules count for a reader, and when memory is used again
+//! ```
+//!
+//! Goes in: rules with an order and a value. Comes out: for a header the value of the first rule
+//! that matches. Not here: what the value means, and lists of addresses or services, see
+//! [`crate::classify::TupleHash`].
+
+mod batch;
+mod boxes;
+mod buckets;
+mod choose;
+mod family;
+mod generation;
+mod index;
+mod ledger;
+mod overlaps;
+mod pile;
+mod place;
+mod plan;
+mod publish;
+mod reader;
+mod record;
+mod rule;
+mod shadow;
+mod simd;
+mod words;
+mod writer;
+mod zones;
+
+pub use overlaps::Overlaps;
+pub use reader::Reader;
+pub use rule::{Header, Hit, Networks, Rule, RuleId};
+pub use writer::Writer;
+
+use batch::WIDTH;
+use generation::{Generation, Parts, Source};
+use record::EMPTY;
+use zones::Numbers;
+
+/// Secrets of the hash functions where nobody attacks; any numbers would do.
+const SEEDS: [u64; 4] =
+    [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
+
+/// Rules that are not changed any more.
+#[derive(Debug)]
+pub struct Engine {
+    generation: Generation,
+    numbers: Numbers,
+    places: Places,
+    rules: usize,
+    seeds: [u64; 4],
+}
+
+/// The records of the rules in both families, by the rules' places.
+#[derive(Debug)]
+enum Places {
+    /// Record n of one family for rule n.
+    V4,
+    /// The same for IPv6.
+    V6,
+    /// One of each family, or [`EMPTY`].
+    Both(Vec<[u32; 2]>),
+}
+
+impl Engine {
+    /// An engine for these rules; of more than 2^31 the rest is left out.
+    #[must_use]
+    pub fn build(rules: &[Rule]) -> Self {
+        Self::with_seeds(rules, SEEDS)
+    }
+
+    /// Like [`Self::build`]. The seeds keep the places of headers in the hash tables from being
+    /// guessed.
+    #[must_use]
+    pub fn with_seeds(rules: &[Rule], seeds: [u64; 4]) -> Self {
+        Self::of_coarse(rules.iter().map(|rule| (rule, false)), seeds)
+    }
+
+    /// Like [`Self::with_seeds`]; rules with `true` match more headers than they should, see
+    /// [`Self::lookup_with`].
+    pub(super) fn of_coarse<'a>(
+        rules: impl Iterator<Item = (&'a Rule, bool)>,
+        seeds: [u64; 4],
+    ) -> Self {
+        let mut source = Source::new();
+        let mut places = Vec::new();
+        for (rule, coarse) in rules.take(1 << 31) {
+            // More pairs of zones than numbers: the rule can't be told apart, so it is left out.
+            let Some(zones) = source.numbers.get(rule.from, rule.to) else { continue };
+            let Parts { v4, v6 } = Parts::of(rule, zones, coarse);
+            places.push([put(&mut source.v4, v4), put(&mut source.v6, v6)]);
+        }
+        let generation = Generation::build(&source, 0, seeds, 128);
+        let rules = places.len();
+        let places = match (source.v4.len(), source.v6.len()) {
+            (count, 0) if count == rules => Places::V4,
+            (0, count) if count == rules => Places::V6,
+            _ => Places::Both(places),
+        };
+        Self { generation, numbers: source.numbers, places, rules, seeds }
+    }
+
+    /// The first rule that matches.
+    #[must_use]
+    pub fn lookup(&self, header: &Header) -> Option<Hit> {
+        self.lookup_with(header, |_| true)
+    }
+
+    /// Looks up as many headers as the shorter of the slices has room for.
+    pub fn lookup_batch(&self, headers: &[Header], hits: &mut [Option<Hit>]) {
+        self.lookup_batch_with(headers, hits, |_, _| true);
+    }
+
+    /// Makes the rules changeable: one writer, and as many readers as clones of the one returned.
+    #[must_use]
+    pub fn share(self) -> (Writer, Reader) {
+        let one = |number: usize| u32::try_from(number).unwrap_or(EMPTY);
+        let places = match self.places {
+            Places::V4 => (0..self.rules).map(|n| [one(n), EMPTY]).collect(),
+            Places::V6 => (0..self.rules).map(|n| [EMPTY, one(n)]).collect(),
+            Places::Both(places) => places,
+        };
+        let writer = Writer::new(self.generation, places, self.numbers, self.seeds);
+        let reader = writer.reader();
+        (writer, reader)
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.rules
+    }
+
+    /// Whether there is no rule.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Memory of the rules and tables, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let places = match &self.places {
+            Places::Both(places) => size_of_val(places.as_slice()),
+            Places::V4 | Places::V6 => 0,
+        };
+        self.generation.memory() + places
+    }
+
+    /// Hash tables that a lookup of an IPv4 and of an IPv6 header may have to ask.
+    #[must_use]
+    pub fn tables(&self) -> (usize, usize) {
+        (self.generation.v4.plan.tables.len(), self.generation.v6.plan.tables.len())
+    }
+
+    /// Like [`Self::lookup`]; `verify` says for a coarse rule's value whether the header matches.
+    #[inline]
+    pub(super) fn lookup_with(&self, header: &Header, verify: impl Fn(u64) -> bool) -> Option<Hit> {
+        self.generation.lookup(header, STEADY, verify)
+    }
+
+    /// Like [`Self::lookup_batch`]; `verify` says for a coarse rule's value whether a header
+    /// matches.
+    #[inline]
+    pub(super) fn lookup_batch_with(
+        &self,
+        headers: &[Header],
+        hits: &mut [Option<Hit>],
+        verify: impl Fn(&Header, u64) -> bool,
+    ) {
+        for (headers, hits) in headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH)) {
+            self.generation.lookup_batch(headers, hits, STEADY, &verify);
+        }
+    }
+}
+
+/// The update at which all rules count that didn't go.
+const STEADY: u64 = u64::MAX - 1;
+
+/// Adds a part to a family; returns its number.
+fn put<T>(entries: &mut Vec<T>, part: Option<T>) -> u32 {
+    let Some(part) = part else { return EMPTY };
+    let number = u32::try_from(entries.len()).unwrap_or(EMPTY);
+    entries.push(part);
+    number
+}

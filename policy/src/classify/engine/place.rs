@@ -1,0 +1,198 @@
+//! How rules get into an index and out of it again: which table, and whether a pile.
+//!
+//! Not here: when a rule counts for readers, see [`super::publish`].
+
+use super::boxes::Bounds;
+use super::buckets::PILE;
+use super::family::{Family, Pair};
+use super::index::Index;
+use super::pile::Item;
+use super::plan::{Table, low};
+use super::record::{EMPTY, Entry, Record, State};
+use super::zones::Numbers;
+use crate::zone::ZoneSet;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+/// Rules from which on one pile of all of them gives way to tables; some of them may be going.
+const MANY: usize = 512;
+/// Rules with one key before another table is tried.
+const ROOM: usize = 3;
+
+/// Where a rule goes.
+struct Spot<'a, A> {
+    table: &'a Table<A>,
+    hash: u64,
+    /// Rules with its key that aren't on a pile.
+    alike: usize,
+    /// The pile of its key.
+    pile: Option<u32>,
+}
+
+impl<A: Family> Index<A> {
+    /// Puts all rules in, each into the record of its place; says no when there was no room for the
+    /// piles. Only while nobody reads.
+    pub(super) fn fill(&self, entries: &[Entry<A>], numbers: &Numbers) -> bool {
+        let mut heaps: Vec<(u64, Vec<u32>)> = Vec::new();
+        for (number, entry) in (0u32..).zip(entries) {
+            let of = |heap: u32| heaps.get(heap as usize).map(|(hash, _)| *hash);
+            let Some(spot) = self.spot(entry, of) else { continue };
+            self.write(number, entry, spot.table, numbers.pair(entry.zones), 0);
+            match spot.pile.and_then(|pile| heaps.get_mut(pile as usize)) {
+                _ if spot.alike < self.plan.chain => {
+                    self.buckets.insert(spot.hash, number);
+                }
+                Some((_, heap)) => heap.push(number),
+                None => {
+                    self.buckets.insert(spot.hash, PILE | heaps.len() as u32);
+                    heaps.push((spot.hash, vec![number]));
+                }
+            }
+        }
+        heaps.into_iter().all(|(hash, heap)| self.pile_up(hash, heap.into_iter()).is_some())
+    }
+
+    /// Puts a rule into a record and makes it known, so that readers go by its flux. Says whether
+    /// there was room. Writer only.
+    pub(super) fn insert(
+        &self,
+        number: u32,
+        entry: &Entry<A>,
+        zones: (ZoneSet, ZoneSet),
+        flux: u32,
+    ) -> bool {
+        let hash_of = |pile| self.piles.get(pile).map(|pile| pile.hash);
+        let Some(spot) = self.spot(entry, hash_of) else { return false };
+        self.write(number, entry, spot.table, zones, flux);
+        self.cast_new(number, entry);
+        if spot.alike < self.plan.chain {
+            return self.buckets.insert(spot.hash, number);
+        }
+        let Some(pile) = spot.pile else {
+            let pile = self.pile_up(spot.hash, std::iter::once(number));
+            return pile.is_some_and(|pile| self.buckets.insert(spot.hash, PILE | pile));
+        };
+        let Some(old) = self.piles.get(pile) else { return false };
+        if old.push(number) {
+            return true;
+        }
+        let stays = |number: &u32| {
+            let record = self.records.get(*number);
+            record.is_some_and(Record::in_use)
+        };
+        let rules: Vec<u32> = old.numbers().filter(stays).chain(std::iter::once(number)).collect();
+        // One pile of all rules is for few.
+        if self.plan.chain == 0 && rules.len() > MANY {
+            return false;
+        }
+        let Some(new) = self.pile_up(spot.hash, rules.into_iter()) else { return false };
+        self.buckets.replace(spot.hash, PILE | pile, PILE | new);
+        true
+    }
+
+    /// Takes a rule that no reader sees any more away from where it is found. Piles forget theirs
+    /// when they are made anew. Writer only.
+    pub(super) fn remove(&self, number: u32) {
+        let Some(record) = self.records.get(number) else { return };
+        let entry = record.entry::<A>();
+        let state = record.state();
+        if let Some(table) = self.plan.class_table(state.class) {
+            let hash = table.hash(entry.addresses, low(&entry), &self.plan.seeds);
+            self.buckets.remove(hash, number);
+        }
+        record.set_state(State { flux: EMPTY, ..state });
+    }
+
+    fn write(
+        &self,
+        number: u32,
+        entry: &Entry<A>,
+        table: &Table<A>,
+        zones: (ZoneSet, ZoneSet),
+        flux: u32,
+    ) {
+        let class = self.plan.class(table, entry);
+        if let Some(record) = self.records.get(number) {
+            record.write(entry, class, flux);
+        }
+        self.words.add(entry, table, class, zones);
+        if let Some(best) = self.best.get(usize::from(class)) {
+            best.store(best.load(Relaxed).min(entry.order), Relaxed);
+        }
+    }
+
+    /// Makes a pile of the rules in these records.
+    fn pile_up(&self, hash: u64, numbers: impl Iterator<Item = u32>) -> Option<u32> {
+        let entries: Vec<(u32, Entry<A>)> = numbers
+            .filter_map(|number| Some((number, self.records.get(number)?.entry())))
+            .collect();
+        let skip = |side: fn(&Entry<A>) -> (A, u8)| {
+            let mut long = entries.iter().map(|(_, entry)| side(entry)).filter(|(_, len)| *len > 0);
+            let first = long.next().map_or(A::ZERO, |(address, _)| address);
+            let common = long.map(|(address, len)| address.common_bits(first).min(len)).min();
+            common.unwrap_or(0).min(A::BITS - 32)
+        };
+        let skip = (
+            skip(|entry| (entry.addresses.src, entry.src_len)),
+            skip(|entry| (entry.addresses.dst, entry.dst_len)),
+        );
+        let item = |(number, entry): &(u32, Entry<A>)| Item {
+            order: entry.order,
+            number: *number,
+            bounds: bounds(entry, skip),
+        };
+        let pile = self.piles.add(hash, skip, entries.iter().map(item).collect())?;
+        if self.plan.chain == 0 {
+            self.only.store(pile, Release);
+        }
+        Some(pile)
+    }
+
+    /// The first table that a rule fits and where its key has room, or else the one where the
+    /// fewest share it. `hash_of` has the hashes of the piles.
+    fn spot(&self, entry: &Entry<A>, hash_of: impl Fn(u32) -> Option<u64>) -> Option<Spot<'_, A>> {
+        let mut best: Option<Spot<'_, A>> = None;
+        for table in self.plan.tables.iter().filter(|table| table.fits(entry)) {
+            let hash = table.hash(entry.addresses, low(entry), &self.plan.seeds);
+            let (mut alike, mut pile) = (0, None);
+            self.buckets.each(hash, |number| {
+                if let Some(other) = number.checked_sub(PILE) {
+                    if hash_of(other) == Some(hash) {
+                        pile = Some(other);
+                    }
+                } else if let Some(other) = self.records.get(number) {
+                    let same = table.classes >> other.state().class & 1 != 0;
+                    alike += usize::from(same && table.same_key(&other.entry(), entry));
+                }
+                true
+            });
+            if alike < ROOM.min(self.plan.chain) {
+                return Some(Spot { table, hash, alike, pile });
+            }
+            if best.as_ref().is_none_or(|best| alike < best.alike) {
+                best = Some(Spot { table, hash, alike, pile });
+            }
+        }
+        best
+    }
+}
+
+/// The bounds of what a rule matches; of addresses without the first `skip` bits.
+pub(super) fn bounds<A: Family>(entry: &Entry<A>, skip: (u8, u8)) -> Bounds {
+    let range = |address: A, len: u8, skip: u8| match len.checked_sub(skip) {
+        Some(rest) if rest > 0 => {
+            let low = address.window(skip);
+            (low, low | u32::MAX.checked_shr(u32::from(rest)).unwrap_or(0))
+        }
+        _ => (0, u32::MAX),
+    };
+    let Pair { src, dst } = entry.addresses;
+    let protocol = entry.protocol.map_or((0, u16::MAX), |number| (number.into(), number.into()));
+    Bounds {
+        addresses: [range(src, entry.src_len, skip.0), range(dst, entry.dst_len, skip.1)],
+        rest: [
+            (entry.src_port.low(), entry.src_port.high()),
+            (entry.dst_port.low(), entry.dst_port.high()),
+            protocol,
+        ],
+    }
+}

@@ -1,0 +1,171 @@
+//! Which hash tables a family's rules go to: their shapes and how many classes each gets.
+//!
+//! Goes in: the rules. Comes out: a few tables, the one that suits most rules first, see
+//! [`super::choose`]. A rule fits a table if all that the table hashes is fixed by the rule; the
+//! last table hashes nothing, so every rule fits it.
+
+use super::choose::choose;
+use super::family::{Family, Pair, Seeds, fold, rest};
+use super::record::Entry;
+
+/// Tables of one family, at most; each has at least one of the 64 classes.
+pub(super) const TABLES: usize = 14;
+
+/// One hash table.
+#[derive(Clone, Debug)]
+pub(super) struct Table<A> {
+    shape: Shape,
+    /// Addresses that are hashed.
+    pub(super) mask: Pair<A>,
+    /// The table's classes, as bits.
+    pub(super) classes: u64,
+    first_class: u8,
+    /// How many classes it has.
+    spread: u8,
+    salt: u64,
+}
+
+/// The tables of a family.
+#[derive(Clone, Debug)]
+pub(super) struct Plan<A> {
+    /// Lengths to which tables cut source prefixes, rising, 0 first.
+    pub(super) src_cuts: Vec<u8>,
+    /// The same for destinations.
+    pub(super) dst_cuts: Vec<u8>,
+    pub(super) tables: Vec<Table<A>>,
+    /// The table of a class.
+    pub(super) of_class: [u8; 64],
+    /// Rules with one key that are kept one by one; more go on a pile.
+    pub(super) chain: usize,
+    pub(super) seeds: Seeds,
+}
+
+/// Rules up to which there is nothing but one pile: comparing sixteen at once is faster then than
+/// computing a hash.
+const FEW: usize = 64;
+/// See [`Plan::chain`].
+const CHAIN: usize = 4;
+
+/// All bits of the source port, as in [`rest`].
+pub(super) const SRC_PORT: u64 = rest(u16::MAX, 0, 0);
+/// All bits of the destination port.
+pub(super) const DST_PORT: u64 = rest(0, u16::MAX, 0);
+
+/// What a table hashes, or what a rule fixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) src_len: u8,
+    pub(super) dst_len: u8,
+    /// Ports, as in [`rest`].
+    pub(super) rest: u64,
+}
+
+impl Shape {
+    /// Of the table that every rule fits.
+    pub(super) const ALL: Self = Self { src_len: 0, dst_len: 0, rest: 0 };
+
+    /// What a rule fixes.
+    pub(super) fn of<A>(entry: &Entry<A>) -> Self {
+        let exact = |low: u16, high: u16, bits: u64| if low == high { bits } else { 0 };
+        Self {
+            src_len: entry.src_len,
+            dst_len: entry.dst_len,
+            rest: exact(entry.src_port.low(), entry.src_port.high(), SRC_PORT)
+                | exact(entry.dst_port.low(), entry.dst_port.high(), DST_PORT),
+        }
+    }
+
+    /// Whether all that this fixes is fixed by the other.
+    pub(super) const fn holds(self, other: Self) -> bool {
+        self.src_len <= other.src_len
+            && self.dst_len <= other.dst_len
+            && self.rest & other.rest == self.rest
+    }
+}
+
+impl<A: Family> Plan<A> {
+    pub(super) fn new(entries: &[Entry<A>], seeds: Seeds) -> Self {
+        let few = entries.len() <= FEW;
+        let shapes = if few { vec![(Shape::ALL, 0)] } else { choose(entries, &seeds) };
+        let cuts = |len: fn(&Shape) -> u8| {
+            let mut cuts: Vec<u8> = shapes.iter().map(|(shape, _)| len(shape)).collect();
+            cuts.push(0);
+            cuts.sort_unstable();
+            cuts.dedup();
+            cuts
+        };
+        let src_cuts = cuts(|shape| shape.src_len);
+        let dst_cuts = cuts(|shape| shape.dst_len);
+        let all: usize = shapes.iter().map(|(_, count)| count).sum();
+        let spare = 64usize.saturating_sub(shapes.len());
+        let mut tables = Vec::new();
+        let mut of_class = [0; 64];
+        let mut next = 0u8;
+        for (place, (shape, count)) in (0u8..).zip(&shapes) {
+            let extra = (count * spare).checked_div(all).unwrap_or(0).min(15);
+            let spread = extra as u8 + 1;
+            for class in of_class.iter_mut().skip(usize::from(next)).take(usize::from(spread)) {
+                *class = place;
+            }
+            tables.push(Table {
+                shape: *shape,
+                mask: Pair::mask(shape.src_len, shape.dst_len),
+                classes: (u64::MAX >> (64 - spread)) << next,
+                first_class: next,
+                spread,
+                salt: u64::from(place) << 40,
+            });
+            next += spread;
+        }
+        let chain = if few { 0 } else { CHAIN };
+        Self { src_cuts, dst_cuts, tables, of_class, chain, seeds }
+    }
+
+    pub(super) fn class_table(&self, class: u8) -> Option<&Table<A>> {
+        let place = self.of_class.get(usize::from(class))?;
+        self.tables.get(usize::from(*place))
+    }
+
+    /// The class of a rule in a table: any would do, but rules that share an address share it, so
+    /// that the words of the other fields can tell them from the rest.
+    pub(super) fn class(&self, table: &Table<A>, entry: &Entry<A>) -> u8 {
+        let Shape { src_len, dst_len, .. } = table.shape;
+        let what = if dst_len > 0 {
+            entry.addresses.dst.leading(dst_len)
+        } else if src_len > 0 {
+            entry.addresses.src.leading(src_len)
+        } else {
+            u64::from(entry.dst_port.low()) | u64::from(entry.src_port.low()) << 16
+        };
+        let spread = fold(what ^ self.seeds.0[2], 0x9e37_79b9_7f4a_7c15) >> 32;
+        table.first_class + (((spread & 0xffff_ffff) * u64::from(table.spread)) >> 32) as u8
+    }
+}
+
+impl<A: Family> Table<A> {
+    pub(super) const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The hash of a rule's or a header's key.
+    #[inline]
+    pub(super) fn hash(&self, addresses: Pair<A>, ports: u64, seeds: &Seeds) -> u64 {
+        A::key(addresses, self.mask, (ports & self.shape.rest) ^ self.salt, seeds)
+    }
+
+    /// Whether a rule fixes all that the table hashes.
+    pub(super) fn fits(&self, entry: &Entry<A>) -> bool {
+        self.shape.holds(Shape::of(entry))
+    }
+
+    /// Whether two rules that fit have the same key.
+    pub(super) fn same_key(&self, a: &Entry<A>, b: &Entry<A>) -> bool {
+        a.addresses.and(self.mask) == b.addresses.and(self.mask)
+            && (low(a) ^ low(b)) & self.shape.rest == 0
+    }
+}
+
+/// The lowest ports of a rule, as in [`rest`].
+pub(super) fn low<A>(entry: &Entry<A>) -> u64 {
+    rest(entry.src_port.low(), entry.dst_port.low(), entry.protocol.unwrap_or(0))
+}

@@ -1,0 +1,284 @@
+//! How updates become visible: all at once, without a lock and without readers that write.
+//!
+//! ```text
+//!            horizon                version
+//! ──────────────┼──────────────────────┼────────► updates
+//!   memory used │ kept for readers     │ being written,
+//!   again       │ that began here      │ seen by nobody
+//! ```
+//!
+//! Every update has a number. A reader takes the last published one when it begins and sees just
+//! the rules that were there then: each rule that came or went lately has the numbers of its first
+//! and of its last update but one ([`Flux`]). What went is only taken apart, and its memory used
+//! again, when the horizon has passed the update that ended it. A reader checks the horizon when it
+//! is through; if it was overtaken, which takes dozens of updates during one lookup, it asks
+//! again with its pin down, and the writer moves no horizon while a pin is down. So a lookup is
+//! done after two rounds at most, and in nearly every case a reader writes nothing that others see.
+//!
+//! Generic over the atomics, so that a model checker can stand in for them.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// A 64-bit word that threads share.
+pub(super) trait Word {
+    fn new(value: u64) -> Self;
+    fn load(&self, order: Ordering) -> u64;
+    fn store(&self, value: u64, order: Ordering);
+    fn fence(order: Ordering);
+}
+
+impl Word for AtomicU64 {
+    fn new(value: u64) -> Self {
+        Self::new(value)
+    }
+
+    #[inline]
+    fn load(&self, order: Ordering) -> u64 {
+        self.load(order)
+    }
+
+    #[inline]
+    fn store(&self, value: u64, order: Ordering) {
+        self.store(value, order);
+    }
+
+    #[inline]
+    fn fence(order: Ordering) {
+        fence(order);
+    }
+}
+
+/// The numbers of the last update that counts and of the last whose remains are gone.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Clock<W = AtomicU64> {
+    version: W,
+    horizon: W,
+}
+
+impl<W: Word> Clock<W> {
+    /// At an update after which nothing is left behind.
+    pub(super) fn at(version: u64) -> Self {
+        Self { version: W::new(version), horizon: W::new(version) }
+    }
+
+    /// Begins a lookup: all that was written up to this update is seen.
+    #[inline]
+    pub(super) fn begin(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Ends a lookup: whether what it read was there until now.
+    #[inline]
+    pub(super) fn held(&self, version: u64) -> bool {
+        // Seeing anything that was written after the horizon moved means seeing it moved.
+        W::fence(Ordering::Acquire);
+        self.horizon.load(Ordering::Relaxed) <= version
+    }
+
+    /// Makes an update count. Writer only.
+    pub(super) fn publish(&self, version: u64) {
+        self.version.store(version, Ordering::Release);
+    }
+
+    /// Says that what ended up to this update will be taken apart, unless a pin is down; returns
+    /// whether it may. Writer only.
+    pub(super) fn pass<'a>(&self, version: u64, pins: impl IntoIterator<Item = &'a Pin<W>>) -> bool
+    where
+        W: 'a,
+    {
+        // With the fence in `Pin::begin`: either this sees the pin, or its reader sees every update
+        // that was published before.
+        W::fence(Ordering::SeqCst);
+        if pins.into_iter().any(|pin| pin.0.load(Ordering::Relaxed) != UP) {
+            return false;
+        }
+        self.horizon.store(version, Ordering::Relaxed);
+        W::fence(Ordering::Release);
+        true
+    }
+}
+
+const UP: u64 = 0;
+const DOWN: u64 = 1;
+
+/// A reader's way to hold the horizon.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Pin<W = AtomicU64>(W);
+
+impl<W: Word> Pin<W> {
+    pub(super) fn new() -> Self {
+        Self(W::new(UP))
+    }
+
+    /// Begins a lookup that can't be overtaken; [`Self::end`] has to follow.
+    pub(super) fn begin(&self, clock: &Clock<W>) -> u64 {
+        self.0.store(DOWN, Ordering::Relaxed);
+        W::fence(Ordering::SeqCst);
+        clock.begin()
+    }
+
+    pub(super) fn end(&self) {
+        self.0.store(UP, Ordering::Release);
+    }
+}
+
+/// From which update on a rule counts, and from which on it doesn't.
+#[derive(Debug)]
+pub(super) struct Flux<W = AtomicU64> {
+    born: W,
+    dies: W,
+}
+
+impl<W: Word> Flux<W> {
+    /// Of a rule that neither came nor goes.
+    pub(super) fn new() -> Self {
+        Self { born: W::new(0), dies: W::new(u64::MAX) }
+    }
+
+    #[inline]
+    pub(super) fn counts(&self, version: u64) -> bool {
+        self.born.load(Ordering::Relaxed) <= version && version < self.dies.load(Ordering::Relaxed)
+    }
+
+    /// Writer only, as long as no reader can hold this flux.
+    pub(super) fn set(&self, born: u64, dies: u64) {
+        self.born.store(born, Ordering::Relaxed);
+        self.dies.store(dies, Ordering::Relaxed);
+    }
+
+    /// Writer only; `dies` is not published yet.
+    pub(super) fn end(&self, dies: u64) {
+        self.dies.store(dies, Ordering::Relaxed);
+    }
+
+    pub(super) fn dies(&self) -> u64 {
+        self.dies.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! All orders in which a reader and the writer can take turns, and all that each may then see
+    //! of the other's writes.
+
+    use super::*;
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicU64 as Modelled;
+    use loom::thread;
+
+    impl Word for Modelled {
+        fn new(value: u64) -> Self {
+            Self::new(value)
+        }
+
+        fn load(&self, order: Ordering) -> u64 {
+            self.load(order)
+        }
+
+        fn store(&self, value: u64, order: Ordering) {
+            self.store(value, order);
+        }
+
+        fn fence(order: Ordering) {
+            loom::sync::atomic::fence(order);
+        }
+    }
+
+    const GONE: u64 = 9;
+
+    /// One record. Update 1 ends its rule, whose value is 10; then the record is used again, for a
+    /// rule of value 20 that counts from update 2 on.
+    struct Shared {
+        clock: Clock<Modelled>,
+        pin: Pin<Modelled>,
+        flux: [Flux<Modelled>; 3],
+        state: Modelled,
+        value: Modelled,
+    }
+
+    impl Shared {
+        fn new() -> Arc<Self> {
+            Arc::new(Self {
+                clock: Clock::at(0),
+                pin: Pin::new(),
+                flux: [Flux::new(), Flux::new(), Flux::new()],
+                state: Word::new(0),
+                value: Word::new(10),
+            })
+        }
+
+        fn write(&self) {
+            self.flux[1].set(0, 1);
+            self.state.store(1, Ordering::Release);
+            self.clock.publish(1);
+            if self.clock.pass(1, [&self.pin]) {
+                self.state.store(GONE, Ordering::Release);
+                self.value.store(20, Ordering::Relaxed);
+                self.flux[2].set(2, u64::MAX);
+                self.state.store(2, Ordering::Release);
+                self.clock.publish(2);
+            }
+        }
+
+        fn look(&self, version: u64) -> Option<u64> {
+            let counts = match self.state.load(Ordering::Acquire) {
+                0 => true,
+                GONE => false,
+                flux => self.flux[flux as usize].counts(version),
+            };
+            counts.then(|| self.value.load(Ordering::Relaxed))
+        }
+
+        fn assert_right(version: u64, found: Option<u64>) {
+            assert_eq!(found, [Some(10), None, Some(20)][version as usize], "at {version}");
+        }
+    }
+
+    #[test]
+    fn a_lookup_sees_the_rules_of_one_update_and_ends_after_two_rounds() {
+        loom::model(|| {
+            let shared = Shared::new();
+            let writer = Arc::clone(&shared);
+            let writer = thread::spawn(move || writer.write());
+            let version = shared.clock.begin();
+            let found = shared.look(version);
+            if shared.clock.held(version) {
+                Shared::assert_right(version, found);
+            } else {
+                let version = shared.pin.begin(&shared.clock);
+                Shared::assert_right(version, shared.look(version));
+                shared.pin.end();
+            }
+            writer.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_lookup_with_its_pin_down_is_never_overtaken() {
+        loom::model(|| {
+            let shared = Shared::new();
+            let writer = Arc::clone(&shared);
+            let writer = thread::spawn(move || writer.write());
+            let version = shared.pin.begin(&shared.clock);
+            Shared::assert_right(version, shared.look(version));
+            assert!(shared.clock.held(version));
+            shared.pin.end();
+            writer.join().unwrap();
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "at ")]
+    fn the_model_finds_a_reader_that_does_not_look_at_the_horizon() {
+        loom::model(|| {
+            let shared = Shared::new();
+            let writer = Arc::clone(&shared);
+            let writer = thread::spawn(move || writer.write());
+            let version = shared.clock.begin();
+            Shared::assert_right(version, shared.look(version));
+            writer.join().unwrap();
+        });
+    }
+}

@@ -1,0 +1,241 @@
+//! The rules of one family in memory, each in one record that readers and the writer share.
+//!
+//! ```text
+//! addresses  1 word for IPv4, 4 for IPv6
+//! ports      source low | source high << 16 | destination low << 32 | destination high << 48
+//! order      order | source length << 32 | destination length << 40 | protocol << 48 | flags << 56
+//! state      zones | class << 24 | flux << 32
+//! shadow     classes that can hold a rule that decides before this one
+//! value      what a hit carries
+//! ```
+//!
+//! A record is written while no reader can see its rule, apart from `state` and `shadow`. Flux says
+//! whether the rule came or is to go lately, see [`super::publish`]; 0 stands for neither.
+
+use super::family::{Family, Pair, Probe};
+use crate::matching::PortRange;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+/// The flux of a record that holds no rule.
+pub(super) const EMPTY: u32 = u32::MAX;
+/// Every zone, in [`Entry::zones`].
+pub(super) const ALL_ZONES: u32 = 0;
+
+const ANY_PROTOCOL: u64 = 1 << 56;
+const COARSE: u64 = 1 << 57;
+/// The zones and the flux in a record's state.
+const PLAIN: u64 = 0xffff_ffff_00ff_ffff;
+
+/// One rule; see the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Record<C> {
+    addresses: C,
+    ports: AtomicU64,
+    order: AtomicU64,
+    state: AtomicU64,
+    shadow: AtomicU64,
+    value: AtomicU64,
+}
+
+/// One rule in one family, zones as a number of [`super::zones::Zones`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<A> {
+    pub(super) order: u32,
+    pub(super) src_len: u8,
+    pub(super) dst_len: u8,
+    pub(super) addresses: Pair<A>,
+    pub(super) protocol: Option<u8>,
+    pub(super) src_port: PortRange,
+    pub(super) dst_port: PortRange,
+    pub(super) zones: u32,
+    /// Stands for more headers than its rule: hits have to be verified.
+    pub(super) coarse: bool,
+    pub(super) value: u64,
+}
+
+/// What a lookup learns from a record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Compared {
+    pub(super) matches: bool,
+    /// Whether a match is a hit: no zones, no flux, and not coarse.
+    pub(super) plain: bool,
+    pub(super) order: u32,
+    pub(super) class: u8,
+    pub(super) flux: u32,
+    pub(super) zones: u32,
+    pub(super) coarse: bool,
+}
+
+/// The class and flux of a record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct State {
+    pub(super) zones: u32,
+    pub(super) class: u8,
+    pub(super) flux: u32,
+}
+
+impl<C> Record<C> {
+    /// Writes a rule; readers that come upon the record go by `flux`.
+    pub(super) fn write<A: Family<Cell = C>>(&self, entry: &Entry<A>, class: u8, flux: u32) {
+        A::store(&self.addresses, entry.addresses);
+        self.ports.store(ports(entry.src_port, entry.dst_port), Relaxed);
+        let protocol = entry.protocol.map_or(ANY_PROTOCOL, |number| u64::from(number) << 48);
+        let coarse = if entry.coarse { COARSE } else { 0 };
+        let lengths = u64::from(entry.src_len) << 32 | u64::from(entry.dst_len) << 40;
+        self.order.store(u64::from(entry.order) | lengths | protocol | coarse, Relaxed);
+        self.shadow.store(u64::MAX, Relaxed);
+        self.value.store(entry.value, Relaxed);
+        self.set_state(State { zones: entry.zones, class, flux });
+    }
+
+    pub(super) fn set_state(&self, state: State) {
+        let zones = u64::from(state.zones) | u64::from(state.class) << 24;
+        // Whoever sees the new flux sees what was written before.
+        self.state.store(zones | u64::from(state.flux) << 32, Release);
+    }
+
+    pub(super) fn state(&self) -> State {
+        let word = self.state.load(Acquire);
+        State {
+            zones: word as u32 & 0xff_ffff,
+            class: (word >> 24) as u8 & 63,
+            flux: (word >> 32) as u32,
+        }
+    }
+
+    /// Whether the record holds a rule, be it one that goes.
+    pub(super) fn in_use(&self) -> bool {
+        self.state().flux != EMPTY
+    }
+
+    #[inline]
+    pub(super) fn order(&self) -> u32 {
+        self.order.load(Relaxed) as u32
+    }
+
+    #[inline]
+    pub(super) fn value(&self) -> u64 {
+        self.value.load(Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn shadow(&self) -> u64 {
+        self.shadow.load(Relaxed)
+    }
+
+    pub(super) fn set_shadow(&self, classes: u64) {
+        self.shadow.store(classes, Relaxed);
+    }
+
+    pub(super) fn add_shadow(&self, classes: u64) {
+        let old = self.shadow.load(Relaxed);
+        if old | classes != old {
+            // Only the one writer comes here.
+            self.shadow.store(old | classes, Relaxed);
+        }
+    }
+
+    /// Compares addresses, ports and protocol, without a jump: whether they match is hard to
+    /// foresee.
+    #[inline]
+    pub(super) fn compare<A: Family<Cell = C>>(&self, probe: &Probe<A>) -> Compared {
+        let word = self.order.load(Relaxed);
+        let ports = self.ports.load(Relaxed);
+        let own = A::load(&self.addresses);
+        let (src, dst) = (probe.rest as u16, (probe.rest >> 16) as u16);
+        let matches = A::same(own.src, probe.addresses.src, (word >> 32) as u8)
+            & A::same(own.dst, probe.addresses.dst, (word >> 40) as u8)
+            & (src >= ports as u16)
+            & (src <= (ports >> 16) as u16)
+            & (dst >= (ports >> 32) as u16)
+            & (dst <= (ports >> 48) as u16)
+            & (((word >> 48) as u8 == (probe.rest >> 32) as u8) | (word & ANY_PROTOCOL != 0));
+        let state = self.state.load(Acquire);
+        Compared {
+            matches,
+            plain: state & PLAIN == 0 && word & COARSE == 0,
+            order: word as u32,
+            class: (state >> 24) as u8 & 63,
+            flux: (state >> 32) as u32,
+            zones: state as u32 & 0xff_ffff,
+            coarse: word & COARSE != 0,
+        }
+    }
+
+    /// The rule of the record.
+    pub(super) fn entry<A: Family<Cell = C>>(&self) -> Entry<A> {
+        let word = self.order.load(Relaxed);
+        let ports = self.ports.load(Relaxed);
+        let range = |shift: u32| {
+            let (low, high) = ((ports >> shift) as u16, (ports >> (shift + 16)) as u16);
+            PortRange::new(low, high).unwrap_or(PortRange::ANY)
+        };
+        Entry {
+            order: word as u32,
+            src_len: (word >> 32) as u8,
+            dst_len: (word >> 40) as u8,
+            addresses: A::load(&self.addresses),
+            protocol: (word & ANY_PROTOCOL == 0).then_some((word >> 48) as u8),
+            src_port: range(0),
+            dst_port: range(32),
+            zones: self.state().zones,
+            coarse: word & COARSE != 0,
+            value: self.value(),
+        }
+    }
+}
+
+impl<A: Family> Entry<A> {
+    /// Whether a header can match both, zones aside.
+    pub(super) fn intersects(&self, other: &Self) -> bool {
+        let src_len = self.src_len.min(other.src_len);
+        let dst_len = self.dst_len.min(other.dst_len);
+        let protocols = match (self.protocol, other.protocol) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        A::same(self.addresses.src, other.addresses.src, src_len)
+            && A::same(self.addresses.dst, other.addresses.dst, dst_len)
+            && protocols
+            && self.src_port.intersects(other.src_port)
+            && self.dst_port.intersects(other.dst_port)
+    }
+}
+
+fn ports(src: PortRange, dst: PortRange) -> u64 {
+    u64::from(src.low())
+        | u64::from(src.high()) << 16
+        | u64::from(dst.low()) << 32
+        | u64::from(dst.high()) << 48
+}
+
+/// Memory of the records of a family, in the order of their numbers.
+#[derive(Debug)]
+pub(super) struct Records<A: Family>(Box<[Record<A::Cell>]>);
+
+impl<A: Family> Records<A> {
+    pub(super) fn new(count: usize) -> Self {
+        let empty = |_| {
+            let record = Record::default();
+            record.set_state(State { zones: 0, class: 0, flux: EMPTY });
+            record
+        };
+        Self((0..count).map(empty).collect())
+    }
+
+    #[inline]
+    pub(super) fn get(&self, number: u32) -> Option<&Record<A::Cell>> {
+        self.0.get(number as usize)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+}

@@ -1,0 +1,175 @@
+//! Shadows: for each rule the classes that can hold a rule that matches some of the same headers
+//! and decides before it.
+//!
+//! A lookup that has found a rule goes on only in the classes of its shadow. Rules that overlap are
+//! found where one of the two fits the other's table, under its own key. Of pairs that fit neither
+//! way nothing is known but what the words of the fields say: a bit too many costs time, never an
+//! answer.
+
+use super::buckets::PILE;
+use super::family::Family;
+use super::index::{Index, NOTHING};
+use super::pile::Pile;
+use super::place::bounds;
+use super::plan::{Table, low};
+use super::record::Entry;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Rules of a pile that a new rule is made known to.
+const TOLD: usize = 32;
+
+/// What is known of all rules that share a pile: the best order of each class that overlaps it.
+type Overlapping = Vec<[u32; 64]>;
+
+impl<A: Family> Index<A> {
+    /// Sets the shadows of all rules. Only while nobody reads.
+    pub(super) fn cast_shadows(&self, entries: &[Entry<A>]) {
+        let mut piles: Overlapping = vec![[u32::MAX; 64]; self.piles.len()];
+        let records = (0u32..).zip(entries);
+        for (number, _) in records.clone() {
+            if let Some(record) = self.records.get(number) {
+                record.set_shadow(0);
+            }
+        }
+        for (number, entry) in records {
+            self.cast(number, entry, &mut piles);
+        }
+        for (pile, best) in (0u32..).zip(&piles) {
+            for number in self.piles.get(pile).into_iter().flat_map(Pile::numbers) {
+                let Some(record) = self.records.get(number) else { continue };
+                let order = record.order();
+                let classes = (0..64).zip(best).filter(|(_, best)| **best < order);
+                record.add_shadow(classes.fold(0, |bits, (class, _)| bits | 1u64 << class));
+            }
+        }
+    }
+
+    /// Sets the shadow of a rule that comes while others read, and makes it known to the shadows of
+    /// those after it, or to all lookups where they are too many to be found. Writer only.
+    pub(super) fn cast_new(&self, number: u32, entry: &Entry<A>) {
+        let Some(record) = self.records.get(number) else { return };
+        let class = record.state().class;
+        let Some(own) = self.plan.class_table(class) else { return };
+        let mut classes = self.meeting(entry) & !own.classes;
+        let mut shadow = 0;
+        let mut known = true;
+        while classes != 0 {
+            let Some(table) = self.plan.class_table(classes.trailing_zeros() as u8) else { break };
+            let meeting = classes & table.classes;
+            classes &= !table.classes;
+            if table.fits(entry) {
+                let hash = table.hash(entry.addresses, low(entry), &self.plan.seeds);
+                self.buckets.each(hash, |number| {
+                    match number.checked_sub(PILE).map(|pile| self.piles.get(pile)) {
+                        None => shadow |= self.compare_two(entry, class, number),
+                        Some(pile) => {
+                            shadow |= self.better(meeting, entry.order);
+                            known &= pile.is_some_and(|pile| self.tell(pile, entry, class));
+                        }
+                    }
+                    true
+                });
+            } else {
+                shadow |= self.better(meeting, entry.order);
+                known = false;
+            }
+        }
+        record.set_shadow(shadow);
+        if !known {
+            self.fresh.store(self.fresh.load(Relaxed) | 1 << class, Relaxed);
+        }
+    }
+
+    /// Makes a rule known to the shadows of those of a pile that it overlaps; says no when they are
+    /// too many.
+    fn tell(&self, pile: &Pile, entry: &Entry<A>, class: u8) -> bool {
+        let mut left = TOLD;
+        pile.overlapping(&bounds(entry, pile.skip), NOTHING, &mut |number| {
+            self.compare_two(entry, class, number);
+            left -= 1;
+            left > 0
+        });
+        left > 0
+    }
+
+    /// Compares a rule with those of all tables that may overlap it.
+    fn cast(&self, number: u32, entry: &Entry<A>, piles: &mut Overlapping) {
+        let Some(record) = self.records.get(number) else { return };
+        let class = record.state().class;
+        let Some(own) = self.plan.class_table(class) else { return };
+        let mut classes = self.meeting(entry) & !own.classes;
+        let mut shadow = 0;
+        while classes != 0 {
+            let Some(table) = self.plan.class_table(classes.trailing_zeros() as u8) else { break };
+            let meeting = classes & table.classes;
+            classes &= !table.classes;
+            if table.fits(entry) {
+                shadow |= self.compare(entry, class, table, piles);
+            } else if !own.shape().holds(table.shape()) {
+                shadow |= self.better(meeting, entry.order);
+            }
+        }
+        record.add_shadow(shadow);
+    }
+
+    /// The classes whose words meet a rule's fields.
+    pub(super) fn meeting(&self, entry: &Entry<A>) -> u64 {
+        let (mut src, mut dst) = (0, 0);
+        for table in &self.plan.tables {
+            src |= if table.shape().src_len <= entry.src_len { 0 } else { table.classes };
+            dst |= if table.shape().dst_len <= entry.dst_len { 0 } else { table.classes };
+        }
+        self.words.meeting(entry, src, dst)
+    }
+
+    /// Those of the classes that ever had a rule before this order.
+    fn better(&self, classes: u64, order: u32) -> u64 {
+        let best = (0..64).zip(self.best.iter());
+        let before = best.filter(|(_, best)| best.load(Relaxed) < order);
+        before.fold(0, |bits, (class, _)| bits | 1u64 << class) & classes
+    }
+
+    /// Compares a rule with those of a table that it fits; returns the classes of those before it.
+    fn compare(
+        &self,
+        entry: &Entry<A>,
+        class: u8,
+        table: &Table<A>,
+        piles: &mut Overlapping,
+    ) -> u64 {
+        let mut shadow = 0;
+        let hash = table.hash(entry.addresses, low(entry), &self.plan.seeds);
+        self.buckets.each(hash, |number| {
+            let Some(pile) = number.checked_sub(PILE) else {
+                shadow |= self.compare_two(entry, class, number);
+                return true;
+            };
+            let Some(rules) = self.piles.get(pile) else { return true };
+            rules.overlapping(&bounds(entry, rules.skip), entry.order.into(), &mut |number| {
+                // One is enough: the classes of a table are asked together.
+                let meets = self.compare_two(entry, class, number) != 0;
+                shadow |= if meets { table.classes } else { 0 };
+                !meets
+            });
+            let best = piles.get_mut(pile as usize);
+            if let Some(best) = best.and_then(|best| best.get_mut(usize::from(class))) {
+                *best = entry.order.min(*best);
+            }
+            true
+        });
+        shadow
+    }
+
+    fn compare_two(&self, entry: &Entry<A>, class: u8, number: u32) -> u64 {
+        let Some(record) = self.records.get(number) else { return 0 };
+        let other = record.entry();
+        if !entry.intersects(&other) {
+            return 0;
+        }
+        if other.order < entry.order {
+            return 1 << record.state().class;
+        }
+        record.add_shadow(1 << class);
+        0
+    }
+}

@@ -1,0 +1,298 @@
+//! Rules that change while others read them.
+//!
+//! One writer inserts, removes and renumbers; each update is seen whole or not at all, by every
+//! lookup. Any number of readers look up at the same time, and none of them ever waits: see
+//! [`super::publish`] for how.
+
+use super::family::Family;
+use super::generation::{Generation, Parts, Source};
+use super::ledger::{Later, Ledger, What};
+use super::publish::Pin;
+use super::reader::{Current, Reader};
+use super::record::{EMPTY, Entry, State};
+use super::rule::{Rule, RuleId};
+use super::zones::Numbers;
+use arc_swap::ArcSwap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// The pins of all readers.
+pub(super) type Pins = Arc<Mutex<Vec<Weak<Pin>>>>;
+
+/// Updates after which what they left behind is taken apart: as many may happen during one lookup
+/// without its reader having to ask again.
+const LAG: u64 = 256;
+/// The same where rules are few.
+const LEAST_LAG: u64 = 32;
+/// Leftovers that one update takes apart, at most; it leaves no more than four.
+const SLICE: usize = 6;
+
+/// Changes rules that readers look at.
+#[derive(Debug)]
+pub struct Writer {
+    current: Current,
+    generation: Arc<Generation>,
+    pins: Pins,
+    /// The records of each rule, by its id.
+    places: Vec<[u32; 2]>,
+    free: Vec<u32>,
+    numbers: Numbers,
+    ledger: Ledger,
+    version: u64,
+    horizon: u64,
+    seeds: [u64; 4],
+}
+
+impl Writer {
+    pub(super) fn new(
+        generation: Generation,
+        places: Vec<[u32; 2]>,
+        numbers: Numbers,
+        seeds: [u64; 4],
+    ) -> Self {
+        let generation = Arc::new(generation);
+        Self {
+            current: Arc::new(ArcSwap::new(Arc::clone(&generation))),
+            ledger: Ledger::of(&generation, &places),
+            generation,
+            pins: Pins::default(),
+            places,
+            free: Vec::new(),
+            numbers,
+            version: 0,
+            horizon: 0,
+            seeds,
+        }
+    }
+
+    /// A reader of these rules.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(&self.current, &self.pins)
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Whether there is no rule.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Memory of the rules and tables, in bytes. After the rules outgrew their tables there is a
+    /// second set of them until each reader has looked up something.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.generation.memory() + size_of_val(self.places.as_slice())
+    }
+
+    /// Adds a rule; `None` when there are 2^31 already, or 2^24 different pairs of zone sets.
+    pub fn insert(&mut self, rule: Rule) -> Option<RuleId> {
+        if self.places.len() >= 1 << 31 && self.free.is_empty() {
+            return None;
+        }
+        let place =
+            self.add(|numbers| Some(Parts::of(&rule, numbers.get(rule.from, rule.to)?, false)))?;
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None => {
+                self.places.push([EMPTY; 2]);
+                u32::try_from(self.places.len() - 1).ok()?
+            }
+        };
+        if let Some(cell) = self.places.get_mut(id as usize) {
+            *cell = place;
+        }
+        self.publish();
+        Some(RuleId(id))
+    }
+
+    /// Takes a rule away; says no when there is none of this id.
+    pub fn remove(&mut self, id: RuleId) -> bool {
+        let Some(place) = self.place(id) else { return false };
+        if let Some(cell) = self.places.get_mut(id.0 as usize) {
+            *cell = [EMPTY; 2];
+        }
+        // Free before the records are ended: if that takes a new generation, it has no such rule.
+        self.free.push(id.0);
+        self.end(place);
+        self.publish();
+        true
+    }
+
+    /// Gives a rule another place in the order of decision; says no when there is none of this id.
+    pub fn renumber(&mut self, id: RuleId, order: u32) -> bool {
+        if self.place(id).is_none() {
+            return false;
+        }
+        let Some(parts) = self.parts(id) else { return false };
+        let moved = |parts: &Parts| Parts {
+            v4: parts.v4.map(|entry| Entry { order, ..entry }),
+            v6: parts.v6.map(|entry| Entry { order, ..entry }),
+        };
+        let zones = parts.zones().map(|number| self.numbers.pair(number));
+        let added = self.add(|numbers| {
+            let mut parts = moved(&parts);
+            // The numbers of zones may be others by now.
+            if let Some((from, to)) = zones {
+                parts.set_zones(numbers.get(from, to)?);
+            }
+            Some(parts)
+        });
+        let Some(added) = added else { return false };
+        // Looked up again: adding may have taken a new generation.
+        let Some(cell) = self.places.get_mut(id.0 as usize) else { return false };
+        let old = std::mem::replace(cell, added);
+        self.end(old);
+        self.publish();
+        true
+    }
+
+    /// Does some of the work that can wait, a few microseconds' worth: worth calling when there is
+    /// nothing else to do.
+    pub fn maintain(&mut self) {
+        self.clean(SLICE * 8);
+    }
+
+    fn place(&self, id: RuleId) -> Option<[u32; 2]> {
+        self.places.get(id.0 as usize).copied().filter(|place| *place != [EMPTY; 2])
+    }
+
+    fn parts(&self, id: RuleId) -> Option<Parts> {
+        let [v4, v6] = self.place(id)?;
+        Some(Parts {
+            v4: self.generation.v4.records.get(v4).map(|record| record.entry()),
+            v6: self.generation.v6.records.get(v6).map(|record| record.entry()),
+        })
+    }
+
+    /// Writes a rule's records, for the next update to publish. If there is no room, builds the
+    /// next generation first.
+    fn add(&mut self, parts: impl Fn(&mut Numbers) -> Option<Parts>) -> Option<[u32; 2]> {
+        for _ in 0..4 {
+            let parts = parts(&mut self.numbers)?;
+            if let Some(place) = self.try_add(&parts) {
+                return Some(place);
+            }
+            self.rebuild();
+        }
+        None
+    }
+
+    fn try_add(&mut self, parts: &Parts) -> Option<[u32; 2]> {
+        let zones = parts.zones()?;
+        let pair = self.numbers.pair(zones);
+        let Self { generation, ledger, version, .. } = self;
+        if !generation.zones.add(zones, pair) {
+            return None;
+        }
+        let born = *version + 1;
+        let mut place = [EMPTY; 2];
+        let [v4, v6] = &mut place;
+        if let Some(entry) = &parts.v4 {
+            let flux = ledger.flux(generation, born, u64::MAX)?;
+            *v4 = ledger.v4.take()?;
+            let inserted = generation.v4.insert(*v4, entry, pair, flux);
+            inserted.then(|| ledger.later(Later { version: born, what: What::Settle4(*v4) }))?;
+        }
+        if let Some(entry) = &parts.v6 {
+            let flux = ledger.flux(generation, born, u64::MAX)?;
+            *v6 = ledger.v6.take()?;
+            let inserted = generation.v6.insert(*v6, entry, pair, flux);
+            inserted.then(|| ledger.later(Later { version: born, what: What::Settle6(*v6) }))?;
+        }
+        Some(place)
+    }
+
+    /// Ends a rule's records with the next update. If there is no room for that to be noted, builds
+    /// the next generation, which is without them.
+    fn end(&mut self, [v4, v6]: [u32; 2]) {
+        let dies = self.version + 1;
+        let Self { generation, ledger, .. } = self;
+        let mut end = |state: Option<State>| -> Option<Option<State>> {
+            let Some(state) = state else { return Some(None) };
+            if state.flux == 0 {
+                let flux = ledger.flux(generation, 0, dies)?;
+                return Some(Some(State { flux, ..state }));
+            }
+            generation.flux.get(state.flux as usize)?.end(dies);
+            Some(None)
+        };
+        let (old4, old6) = (generation.v4.records.get(v4), generation.v6.records.get(v6));
+        let new4 = end(old4.map(|record| record.state()));
+        let new6 = end(old6.map(|record| record.state()));
+        let (Some(new4), Some(new6)) = (new4, new6) else { return self.rebuild() };
+        if let (Some(record), Some(state)) = (old4, new4) {
+            record.set_state(state);
+        }
+        if let (Some(record), Some(state)) = (old6, new6) {
+            record.set_state(state);
+        }
+        if old4.is_some() {
+            ledger.later(Later { version: dies, what: What::Clear4(v4) });
+        }
+        if old6.is_some() {
+            ledger.later(Later { version: dies, what: What::Clear6(v6) });
+        }
+    }
+
+    /// Makes the update count.
+    fn publish(&mut self) {
+        self.version += 1;
+        self.generation.clock.publish(self.version);
+        self.clean(SLICE);
+    }
+
+    /// Takes apart some of what no reader can see any more.
+    fn clean(&mut self, most: usize) {
+        // Among few rules many that went would be in the way.
+        let lag = (self.len() as u64 / 8).clamp(LEAST_LAG, LAG);
+        if self.version >= self.horizon + 2 * lag {
+            let target = self.version - lag;
+            let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+            pins.retain(|pin| pin.strong_count() > 0);
+            let pins: Vec<Arc<Pin>> = pins.iter().filter_map(Weak::upgrade).collect();
+            if self.generation.clock.pass(target, pins.iter().map(|pin| &**pin)) {
+                self.horizon = target;
+            }
+        }
+        self.ledger.clean(&self.generation, self.horizon, self.version, most);
+    }
+
+    /// Builds the next generation, with room for half as many rules again.
+    fn rebuild(&mut self) {
+        let mut source = Source::new();
+        let Self { generation, numbers, places, .. } = self;
+        for place in places.iter_mut().filter(|place| **place != [EMPTY; 2]) {
+            let [v4, v6] = place;
+            *v4 = carry(&generation.v4, *v4, &mut source.v4, numbers, &mut source.numbers);
+            *v6 = carry(&generation.v6, *v6, &mut source.v6, numbers, &mut source.numbers);
+        }
+        let rules = source.v4.len().max(source.v6.len());
+        let next = Generation::build(&source, self.version, self.seeds, rules / 2 + 4096);
+        self.generation = Arc::new(next);
+        self.ledger = Ledger::of(&self.generation, &self.places);
+        self.numbers = source.numbers;
+        self.horizon = self.version;
+        self.current.store(Arc::clone(&self.generation));
+    }
+}
+
+/// Copies a record to the source of the next generation.
+fn carry<A: Family>(
+    index: &super::index::Index<A>,
+    number: u32,
+    entries: &mut Vec<Entry<A>>,
+    numbers: &Numbers,
+    next: &mut Numbers,
+) -> u32 {
+    let Some(record) = index.records.get(number) else { return EMPTY };
+    let mut entry = record.entry::<A>();
+    let (from, to) = numbers.pair(entry.zones);
+    let Some(zones) = next.get(from, to) else { return EMPTY };
+    entry.zones = zones;
+    super::put(entries, Some(entry))
+}
