@@ -3,6 +3,8 @@
 # make test   all tests
 # make check  what CI asks for besides: format, lints, licences, architecture, units
 # make fuzz   fuzzes the parsers, FUZZ_SECONDS each
+# make soak   a million steps of the simulated pair
+# make asan   the classifier's unsafe code under AddressSanitizer
 # make bench-vrrp         a pair of gateways beside keepalived, into docs/performance.md
 # make bench-classifier   the classifier beside other engines, into docs/performance.md
 # make install DESTDIR=... PREFIX=/usr
@@ -15,7 +17,7 @@ BENCH_RUNS ?= 5
 PREFIX ?= /usr
 RELEASE := target/release
 
-.PHONY: all build demo test check format lint deny arch units fuzz bench-vrrp bench-classifier install \
+.PHONY: all build demo test check format lint deny arch units fuzz soak asan bench-vrrp bench-classifier install \
 	packages clean
 
 all: build
@@ -53,6 +55,12 @@ units:
 
 fuzz: packages
 	@tests/fuzz/run $(FUZZ_SECONDS)
+
+soak:
+	$(CARGO) run --release -p twinwall-ctsync --example soak -- --seeds 50 --steps 20000
+
+asan:
+	@policy/tests/asan
 
 bench-vrrp: build
 	@$(RELEASE)/testbed bench-vrrp --runs $(BENCH_RUNS) --write docs/performance.md

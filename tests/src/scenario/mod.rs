@@ -35,13 +35,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Runs it. `progress` is told of each run.
+    /// Runs it. `progress` is told of each run. A run that fails with keepalived, which ends by itself
+    /// when a busy machine keeps it from its turn for too long, is made once more with a new pair.
     ///
     /// # Errors
     /// When a testbed can't be built, or a run fails.
     pub fn run(
         &self,
         mut progress: impl FnMut(Event, Peer, u32, &Values),
+        mut again: impl FnMut(Event, u32, &Error),
     ) -> Result<Vec<Report>, Error> {
         let mut reports = Vec::new();
         for &event in &self.events {
@@ -50,7 +52,14 @@ impl Plan {
             let mut values: Vec<Vec<Values>> = vec![Vec::new(); pairs.len()];
             for run in 1..=self.runs {
                 for (pair, values) in pairs.iter_mut().zip(&mut values) {
-                    let found = run::once(pair, event, self.family)?;
+                    let found = match run::once(pair, event, self.family) {
+                        Err(error) if pair.peer(Side::A) == Peer::Keepalived => {
+                            again(event, run, &error);
+                            *pair = up(&Peer::Keepalived)?;
+                            run::once(pair, event, self.family)?
+                        }
+                        found => found?,
+                    };
                     progress(event, pair.peer(Side::A), run, &found);
                     values.push(found);
                 }

@@ -18,7 +18,7 @@ fn run(event: Event, family: Family) -> Option<Report> {
         family,
         binaries: Some(crate::bed::binaries()),
     };
-    let reports = need(event.name(), plan.run(|_, _, _, _| ()))?;
+    let reports = need(event.name(), plan.run(|_, _, _, _| (), |_, _, _| ()))?;
     reports.into_iter().next()
 }
 

@@ -115,7 +115,7 @@ impl Which {
 /// Runs one scenario.
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Error> {
     let plan = options.common.plan(options.which.events(), &[options.peer]);
-    let reports = plan.run(progress)?;
+    let reports = plan.run(progress, again)?;
     if options.json {
         print(&json(&reports));
     } else {
@@ -133,7 +133,7 @@ pub(crate) fn bench(options: &BenchOptions) -> Result<ExitCode, Error> {
         // Better now than after minutes of measuring.
         around_table(path)?;
     }
-    let reports = plan.run(progress)?;
+    let reports = plan.run(progress, again)?;
     let table = markdown(&plan, &reports);
     if let Some(path) = &options.write {
         let (before, after) = around_table(path)?;
@@ -166,6 +166,12 @@ impl Common {
 fn progress(event: Event, peer: Peer, run: u32, values: &Values) {
     let list: Vec<_> = values.iter().map(|(name, value)| format!("{name} {value:.1}")).collect();
     eprintln!("{} {} run {run}: {}", event.name(), peer.name(), list.join(", "));
+}
+
+fn again(event: Event, run: u32, error: &Error) {
+    let text = error.to_string();
+    let reason = text.lines().next().unwrap_or_default();
+    eprintln!("{} keepalived run {run}: {reason}: once more with a new pair", event.name());
 }
 
 fn json(reports: &[Report]) -> String {
