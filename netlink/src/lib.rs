@@ -1,4 +1,5 @@
-//! Everything that speaks to the kernel, and the only `unsafe` code.
+//! Everything that speaks to the kernel, and all `unsafe` code but the classifier's vector
+//! instructions.
 //!
 //! ```text
 //! nfqueue     packets of new sessions up, verdicts down        own loop over recvmmsg

@@ -41,6 +41,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long after a takeover running sessions have shown their windows; and a sixth of how long
 /// the others are given before they are looked at again.
 const SETTLED: Duration = Duration::from_secs(10);
+/// The shortest wait of a thread that had nothing to do.
+const PAUSE: Duration = Duration::from_micros(200);
 /// The priority among real-time threads: the lowest. Heartbeats tell a dead peer from a live one.
 const REALTIME: i32 = 1;
 
@@ -68,6 +70,8 @@ pub(super) struct Driver {
     next_tick: Timestamp,
     overruns: u64,
     silence: Silence,
+    /// Whether the last round brought nothing about.
+    idle: bool,
     /// When windows are believed, after a takeover.
     believe_at: Option<Timestamp>,
 }
@@ -124,6 +128,7 @@ impl Driver {
             next_tick: Timestamp::ZERO,
             overruns: 0,
             silence: Silence::default(),
+            idle: false,
             believe_at: None,
         })
     }
@@ -162,6 +167,7 @@ impl Driver {
                 }
             }
             self.node.poll(now, &mut self.out);
+            self.idle = self.out.is_empty();
             self.perform();
             self.hand_on();
         }
@@ -171,6 +177,11 @@ impl Driver {
         let now = now();
         let deadline = self.node.next_deadline(now).unwrap_or(self.next_tick).min(self.next_tick);
         let mut timeout = deadline.since(now);
+        if self.idle {
+            // What is due can't be done yet: the other threads are to get on with it, and packets too,
+            // which a real-time thread that spins would keep from their processor.
+            timeout = timeout.max(PAUSE);
+        }
         if !self.to_write.is_empty() || !self.jobs.is_empty() {
             // The bell rings when there is room again, but for the last result.
             timeout = timeout.min(Duration::from_millis(1));

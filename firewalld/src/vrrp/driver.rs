@@ -29,8 +29,8 @@ use twinwall_vrrp::track::Health;
 use twinwall_vrrp::types::{Family, InterfaceId};
 use twinwall_vrrp::wire::{Endpoints, Ipv4Packet};
 
-/// The priority among real-time threads: the lowest, which is still above all ordinary ones.
-const REALTIME: i32 = 1;
+/// The priority among real-time threads: low, and above that of session replication.
+const REALTIME: i32 = 2;
 
 /// What the thread owns.
 #[derive(Debug)]
