@@ -180,7 +180,7 @@ async fn serve(
         engine: engine_sender.clone(),
         observer: observer_sender,
         vrrp: vrrp.clone(),
-        sync: sync_sender.clone(),
+        sync: sync_sender.clone().zip(config.sync.clone()),
         groups: Arc::new(groups),
         config: options.config.clone(),
     };

@@ -23,9 +23,6 @@ use twinwall_control::Request;
 /// The longest wait for an event, well within what a client waits for an answer.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// What is said of session replication where there is none.
-const NO_SYNC: &str = "session replication is not configured";
-
 /// The way to all threads.
 #[derive(Clone, Debug)]
 pub struct Desk {
@@ -35,8 +32,8 @@ pub struct Desk {
     pub observer: observer::Sender,
     /// To the thread that owns the virtual routers.
     pub vrrp: vrrp::Sender,
-    /// To the thread that replicates sessions, if they are replicated.
-    pub sync: Option<sync::Sender>,
+    /// To the thread that replicates sessions, if they are replicated, and what it was told.
+    pub sync: Option<(sync::Sender, sync::settings::Settings)>,
     /// What is watched on behalf of VRRP.
     pub groups: Arc<watch::Sender<Arc<[Group]>>>,
     /// The file of the daemon's own settings.
@@ -46,36 +43,29 @@ pub struct Desk {
 impl Desk {
     /// The answer to a request.
     pub async fn answer(&self, request: Request) -> Answered {
-        match request {
-            Request::Reload => return self.reload().await,
-            Request::VrrpEvents { after, wait_ms } => {
-                let wait = Duration::from_millis(wait_ms).min(LONGEST_WAIT);
-                return answer(Ok(self.vrrp.events().after(after, wait).await));
-            }
-            _ => {}
-        }
-        let (reply, answer) = oneshot::channel();
+        let (reply, answered) = oneshot::channel();
         let accepted = match request {
             Request::Apply { files } => self.engine.apply(files, reply),
+            Request::Reload => return self.reload().await,
             Request::Status => self.observer.ask(Question::Status, reply),
             Request::Rules => self.observer.ask(Question::Rules, reply),
             Request::Sessions(filter) => self.observer.ask(Question::Sessions(filter), reply),
             Request::Explain(query) => self.observer.ask(Question::Explain(query), reply),
             Request::Vrrp => self.vrrp.status(reply),
+            Request::VrrpEvents { after, wait_ms } => {
+                let wait = Duration::from_millis(wait_ms).min(LONGEST_WAIT);
+                return answer(Ok(self.vrrp.events().after(after, wait).await));
+            }
             Request::FailOver { group } => self.vrrp.fail_over(group, reply),
             Request::FailBack { group } => self.vrrp.fail_back(group, reply),
-            Request::Sync => match &self.sync {
-                Some(sync) => sync.status(reply),
-                None => return refusal(NO_SYNC.into()),
+            Request::Sync | Request::Resync => match (&self.sync, request) {
+                (None, _) => return refusal("session replication is not configured".into()),
+                (Some((sync, _)), Request::Resync) => sync.resync(reply),
+                (Some((sync, _)), _) => sync.status(reply),
             },
-            Request::Resync => match &self.sync {
-                Some(sync) => sync.resync(reply),
-                None => return refusal(NO_SYNC.into()),
-            },
-            Request::Reload | Request::VrrpEvents { .. } => Ok(()),
         };
         match accepted {
-            Ok(()) => answer.await.unwrap_or_else(|_| stopping()),
+            Ok(()) => answered.await.unwrap_or_else(|_| stopping()),
             Err(reason) => refusal(reason.to_string()),
         }
     }
@@ -93,12 +83,20 @@ impl Desk {
             return refusal(reason.to_string());
         }
         let answer = answer.await.unwrap_or_else(|_| stopping());
-        if answer.refusal.is_none() {
-            self.vrrp.configure(config.groups.clone()).await;
-            self.groups.send_replace(config.groups.into());
-            if let Some(sync) = &self.sync {
-                sync.renew_keys();
-            }
+        if answer.refusal.is_some() {
+            return answer;
+        }
+        if let Err(reason) = self.vrrp.configure(config.groups.clone()).await {
+            return refusal(format!(
+                "the policy is loaded, and virtual routers are as before: {reason}"
+            ));
+        }
+        self.groups.send_replace(config.groups.into());
+        if let Some((sync, _)) = &self.sync {
+            sync.renew_keys();
+        }
+        if self.sync.as_ref().map(|(_, settings)| settings) != config.sync.as_ref() {
+            tracing::warn!("the section sync has changed: that holds from the next start on");
         }
         answer
     }

@@ -81,6 +81,13 @@ impl<T> Gate<T> {
         Ok(())
     }
 
+    /// Whether a worker has had the same batch in hand at two looks at [`Self::turns`].
+    #[must_use]
+    pub fn is_stuck(before: &[u64], now: &[u64]) -> bool {
+        // An odd number that hasn't changed is a batch that was begun before the first look.
+        now.iter().zip(before).any(|(now, before)| now == before && now % 2 == 1)
+    }
+
     /// For each worker a number that changes whenever it begins or ends a batch.
     pub fn turns(&self) -> Vec<u64> {
         self.workers.iter().map(|turn| turn.0.load(Ordering::Relaxed)).collect()

@@ -30,9 +30,7 @@ pub async fn feed<T>(gate: Arc<Gate<T>>) {
     loop {
         ticks.tick().await;
         let now = gate.turns();
-        // An odd number that hasn't changed is a batch that was begun before the last look.
-        let stuck = now.iter().zip(&before).any(|(now, before)| now == before && now % 2 == 1);
-        if stuck {
+        if Gate::<T>::is_stuck(&before, &now) {
             tracing::error!("a queue worker is stuck");
         } else {
             tell(NotifyState::Watchdog);

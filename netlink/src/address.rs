@@ -10,16 +10,14 @@ mod batch;
 
 pub use batch::{Batch, BatchError, Step};
 
+use crate::news::News;
 use crate::socket::{Error, Socket};
-use crate::sys;
 use crate::wire::{self, Message, Writer};
 use netlink_packet_core::{NlasIterator, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeader};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, RawFd};
-use std::time::Duration;
 
 /// `RTM_NEWADDR`, `RTM_DELADDR` and `RTM_GETADDR`.
 const NEW: u16 = 20;
@@ -37,9 +35,6 @@ const FLAGS: u16 = 8;
 
 /// Bytes of `struct ifaddrmsg`.
 const HEADER: usize = 8;
-
-/// Room for the news of some thousand addresses that change at once.
-const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// What the kernel says about an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,12 +95,8 @@ pub fn list() -> Result<Vec<Address>, Error> {
     Ok(addresses)
 }
 
-/// Hears of changes from the moment on in which it is opened. Open it first and [`list`] then, so
-/// that nothing is missed in between.
-#[derive(Debug)]
-pub struct Watcher {
-    socket: Socket,
-}
+/// Hears of changes.
+pub type Watcher = News<Event>;
 
 impl Watcher {
     /// Begins to listen.
@@ -113,39 +104,7 @@ impl Watcher {
     /// # Errors
     /// What `socket`, `bind` and `setsockopt` fail with.
     pub fn open() -> io::Result<Self> {
-        let socket = Socket::open_route()?;
-        sys::set_receive_buffer(sys::borrow(&socket), RECEIVE_BUFFER)?;
-        for group in GROUPS {
-            socket.join(group)?;
-        }
-        Ok(Self { socket })
-    }
-
-    /// Waits for something to happen; false when the time is over first.
-    ///
-    /// # Errors
-    /// What `poll` fails with.
-    pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        sys::poll_readable(sys::borrow(&self.socket), timeout)
-    }
-
-    /// What has happened since the last call, in order, without waiting. The file descriptor can
-    /// be read when there is something; call this until it returns nothing.
-    ///
-    /// # Errors
-    /// [`Error::Overrun`] when the kernel had more to say than there was room for: [`list`] the
-    /// addresses again.
-    pub fn read_events(&mut self) -> Result<Vec<Event>, Error> {
-        match self.socket.receive(Duration::ZERO)? {
-            Some(messages) => Ok(messages.filter_map(|message| event(&message)).collect()),
-            None => Ok(Vec::new()),
-        }
-    }
-}
-
-impl AsRawFd for Watcher {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
+        Self::listen(&GROUPS, event)
     }
 }
 

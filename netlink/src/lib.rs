@@ -8,6 +8,7 @@
 //! conntrack   sessions: dump, look up, re-mark, end             crate mnl
 //! link        interfaces and their names; macvlans              crate netlink-packet-route
 //! address     addresses of interfaces: list, news, batches      crate netlink-packet-route
+//! news        hearing of changes of both
 //! raw         VRRP's receive sockets, with their filters
 //! frame       Ethernet frames and the socket that sends them
 //! gate        the tables inet and arp twinwall-vrrp: who may answer for a virtual address
@@ -25,6 +26,7 @@ pub mod dataplane;
 pub mod frame;
 pub mod gate;
 pub mod link;
+pub mod news;
 pub mod nfqueue;
 pub mod nft;
 pub mod raw;

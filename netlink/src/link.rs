@@ -11,8 +11,8 @@ mod macvlan;
 
 pub use macvlan::{Error as ChangeError, create_macvlan, delete};
 
+use crate::news::News;
 use crate::socket::{Error, Socket};
-use crate::sys;
 use crate::wire::{self, Message};
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlaBuffer,
@@ -23,8 +23,6 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
-use std::time::Duration;
 
 /// `RTM_NEWLINK` and `RTM_DELLINK`.
 pub(crate) const NEW: u16 = 16;
@@ -45,9 +43,6 @@ const GROUP: u32 = 1;
 
 /// Bytes of `struct ifinfomsg`.
 const HEADER: usize = 16;
-
-/// Room for the news of some thousand interfaces that change at once.
-const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,12 +103,8 @@ pub fn list() -> Result<Vec<Link>, Error> {
     Ok(links)
 }
 
-/// Hears of changes from the moment on in which it is opened. Open it first and [`list`] then, so
-/// that nothing is missed in between.
-#[derive(Debug)]
-pub struct Watcher {
-    socket: Socket,
-}
+/// Hears of changes.
+pub type Watcher = News<Event>;
 
 impl Watcher {
     /// Begins to listen.
@@ -121,37 +112,7 @@ impl Watcher {
     /// # Errors
     /// What `socket`, `bind` and `setsockopt` fail with.
     pub fn open() -> io::Result<Self> {
-        let socket = Socket::open_route()?;
-        sys::set_receive_buffer(sys::borrow(&socket), RECEIVE_BUFFER)?;
-        socket.join(GROUP)?;
-        Ok(Self { socket })
-    }
-
-    /// Waits for something to happen; false when the time is over first.
-    ///
-    /// # Errors
-    /// What `poll` fails with.
-    pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        sys::poll_readable(sys::borrow(&self.socket), timeout)
-    }
-
-    /// What has happened since the last call, in order, without waiting. The file descriptor can
-    /// be read when there is something; call this until it returns nothing.
-    ///
-    /// # Errors
-    /// [`Error::Overrun`] when the kernel had more to say than there was room for: [`list`] the
-    /// interfaces again.
-    pub fn read_events(&mut self) -> Result<Vec<Event>, Error> {
-        match self.socket.receive(Duration::ZERO)? {
-            Some(messages) => Ok(messages.filter_map(|message| event(&message)).collect()),
-            None => Ok(Vec::new()),
-        }
-    }
-}
-
-impl AsRawFd for Watcher {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
+        Self::listen(&[GROUP], event)
     }
 }
 

@@ -1,13 +1,13 @@
 //! The section `sync`: where the peer is, and which sessions it gets.
 
 use super::value;
-use crate::sync::settings::{Net, Replicate, Settings};
+use crate::sync::settings::{Replicate, Settings};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use twinwall_policy::diag::{Fault, Faults, codes};
-use twinwall_policy::form::scalar::{number, one_or_more, shorten};
-use twinwall_policy::form::{Keys, Record};
+use twinwall_policy::form::scalar::{Word, number, one_or_more};
+use twinwall_policy::form::{Keys, Record, network};
 use twinwall_policy::yaml::Node;
 
 const SECTION: Keys<9> = Keys {
@@ -94,44 +94,18 @@ fn replicate(node: &Node<'_>, faults: &mut Faults) -> Option<Replicate> {
         None => &[],
     };
     let except = match except {
-        Some((_, v)) => one_or_more(v, "a prefix or a list of prefixes", faults)?,
+        Some((_, v)) => one_or_more(v, "an address or a list of addresses", faults)?,
         None => &[],
     };
     Some(Replicate {
         zones: zones.iter().filter_map(|zone| Some(zone.text()?.to_owned())).collect(),
-        protocols: protocols.iter().filter_map(|node| protocol(node, faults)).collect(),
-        except: except.iter().filter_map(|node| net(node, faults)).collect(),
+        protocols: protocols
+            .iter()
+            .filter_map(Word::of)
+            .filter_map(|word| network::protocol(word, faults))
+            .collect(),
+        except: network::addresses(except, faults)?,
     })
-}
-
-fn protocol(node: &Node<'_>, faults: &mut Faults) -> Option<u8> {
-    const NAMES: [(&str, u8); 6] =
-        [("tcp", 6), ("udp", 17), ("icmp", 1), ("icmpv6", 58), ("sctp", 132), ("gre", 47)];
-    let text = node.text().unwrap_or("");
-    let named = NAMES.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
-    let protocol = named.or_else(|| text.parse().ok());
-    if protocol.is_none() {
-        let message = format!("`{}` is not a protocol", shorten(text));
-        let fault = Fault::error(codes::BAD_PROTOCOL, message);
-        faults.push(fault.at(node.span, "tcp, udp, icmp, icmpv6, sctp, gre or a number"));
-    }
-    protocol
-}
-
-fn net(node: &Node<'_>, faults: &mut Faults) -> Option<Net> {
-    let text = node.text().unwrap_or("");
-    let (address, length) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
-    let parsed = address.parse::<IpAddr>().ok().and_then(|address| {
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let length = length.map_or(Some(most), |length| length.parse().ok())?;
-        (length <= most).then_some(Net { address, length })
-    });
-    if parsed.is_none() {
-        let message = format!("`{}` is not a prefix", shorten(text));
-        let fault = Fault::error(codes::BAD_ADDRESS, message);
-        faults.push(fault.at(node.span, "such as 10.1.0.0/16"));
-    }
-    parsed
 }
 
 fn address(node: &Node<'_>, faults: &mut Faults) -> Option<IpAddr> {
@@ -183,7 +157,9 @@ sync:
         let sync = parse(WHOLE).unwrap().sync.unwrap();
         assert_eq!(sync.peer.to_string(), "10.255.0.2:4000");
         assert_eq!(sync.replicate.protocols, [6, 17]);
-        assert_eq!(sync.replicate.except.iter().map(|net| net.length).sum::<u8>(), 144);
+        let except = |text: &str| sync.replicate.except.contains(text.parse().unwrap());
+        assert!(except("10.9.255.1") && except("fd00::1"));
+        assert!(!except("10.10.0.0") && !except("fd00::2"));
         assert_eq!((sync.recorder, sync.beat.as_millis()), (0, 5));
     }
 
@@ -194,7 +170,7 @@ sync:
             (WHOLE.replace("10.255.0.2", "fe80::1"), "don't go together"),
             (WHOLE.replace("/etc/twinwall/sync.key", "sync.key"), "an absolute path"),
             (WHOLE.replace("[tcp, 17]", "[tpc]"), "`tpc` is not a protocol"),
-            (WHOLE.replace("10.9.0.0/16", "10.9.0.0/33"), "is not a prefix"),
+            (WHOLE.replace("10.9.0.0/16", "10.9.0.0/33"), "the length can be 0 to 32"),
             (WHOLE.replace("  local: 10.255.0.1\n", ""), "`local` is missing"),
         ];
         for (text, expected) in cases {

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 use twinwall_policy::diag::{Fault, Faults, codes};
-use twinwall_policy::form::scalar::{Words, one_or_more, shorten};
-use twinwall_policy::form::wrong_kind;
+use twinwall_policy::form::scalar::{Word, Words, one_or_more, shorten};
+use twinwall_policy::form::{network, wrong_kind};
 use twinwall_policy::yaml::Node;
 
 /// Words for what is either so or not.
@@ -62,25 +62,11 @@ pub(super) fn addresses(node: &Node<'_>, faults: &mut Faults) -> Option<Vec<IpAd
 
 /// The name of one interface.
 pub(super) fn interface(node: &Node<'_>, faults: &mut Faults) -> Option<String> {
-    // IFNAMSIZ is 16 with the terminating zero; the kernel allows none of these characters.
-    const LIMIT: usize = 15;
-    let Some(text) = node.text().filter(|text| !text.is_empty()) else {
+    let Some(word) = Word::of(node).filter(|word| !word.text.is_empty()) else {
         faults.push(wrong_kind(node, "the name of an interface belongs here"));
         return None;
     };
-    let forbidden = |byte: u8| !byte.is_ascii_graphic() || matches!(byte, b'/' | b':' | b'*');
-    let label = if text.len() > LIMIT {
-        format!("has {} bytes; the kernel's limit is {LIMIT}", text.len())
-    } else if matches!(text, "." | "..") || text.bytes().any(forbidden) {
-        "a name such as eth0; patterns are for zones".to_owned()
-    } else if text == "lo" {
-        "the loopback interface has no peer".to_owned()
-    } else {
-        return Some(text.to_owned());
-    };
-    let message = format!("`{}` can't be an interface here", shorten(text));
-    faults.push(Fault::error(codes::BAD_INTERFACE, message).at(node.span, label));
-    None
+    network::interface(word, false, faults).then(|| word.text.to_owned())
 }
 
 /// A program and its arguments. The program's path is absolute: a daemon has no PATH to rely on.

@@ -73,7 +73,7 @@ fn each_fault_is_told_at_its_place() {
         (&WHOLE.replace("[/usr/bin/check, -v]", "check"), "absolute path"),
         (&WHOLE.replace("peers: 10.0.0.3", "peers: fe80::3"), "can't be a peer of"),
         (&WHOLE.replace("health: queue", "health: queues"), "did you mean `queue`"),
-        (&WHOLE.replace("interface: eth3", "interface: eth*"), "can't be an interface here"),
+        (&WHOLE.replace("interface: eth3", "interface: eth*"), "can't be an interface"),
         (
             &WHOLE.replace("addresses: [fe80::1, '2001:db8:10::1']", "addresses: 10.0.0.7"),
             "has the same VRID and family on the same interface",

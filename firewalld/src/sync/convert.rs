@@ -4,8 +4,8 @@
 //! back again for writing. Not here: which ones.
 
 use twinwall_ctsync::model::{
-    Delta, Direction, Expectation, GroupTag, Layer4, Proto, SeqAdjust, Session, Status, SynProxy,
-    Tcp, TcpState, Tuple, Zone,
+    Delta, Direction, Expectation, Layer4, Proto, SeqAdjust, Session, Status, SynProxy, Tcp,
+    TcpState, Tuple, Zone,
 };
 use twinwall_netlink::conntrack as kernel;
 
@@ -13,7 +13,6 @@ use twinwall_netlink::conntrack as kernel;
 pub(super) fn delta(entry: &kernel::Entry) -> Delta {
     let mut delta = Delta::new(tuple(&entry.original));
     delta.zone = zone(entry);
-    delta.group = GroupTag::default();
     delta.reply = entry.reply.as_ref().map(tuple);
     delta.status = entry.status.map(|status| Status(status.0).replicated());
     delta.proto = entry.proto.map(proto);

@@ -9,10 +9,10 @@ use super::settings::Settings;
 use super::silence::Silence;
 use super::socket::Datagrams;
 use super::{Command, Error, Inbox, Surroundings, keys, report};
-use crate::clock::{since_boot, timespec};
+use crate::clock::since_boot;
 use crate::reply::respond;
 use crate::snapshot::Policy;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -70,6 +70,8 @@ pub(super) struct Driver {
     next_tick: Timestamp,
     overruns: u64,
     silence: Silence,
+    /// When this node may take over even if sessions of the peer are still missing.
+    held_until: Option<Timestamp>,
     /// Whether the last round brought nothing about.
     idle: bool,
     /// When windows are believed, after a takeover.
@@ -128,6 +130,7 @@ impl Driver {
             next_tick: Timestamp::ZERO,
             overruns: 0,
             silence: Silence::default(),
+            held_until: None,
             idle: false,
             believe_at: None,
         })
@@ -138,7 +141,7 @@ impl Driver {
         if let Err(error) = sys::set_realtime(REALTIME) {
             tracing::info!(%error, "session replication runs without real-time priority");
         }
-        self.surroundings.vrrp.hold(self.preempt_wait);
+        self.hold(now());
         self.node.start(now(), &mut self.out);
         self.perform();
         loop {
@@ -162,8 +165,15 @@ impl Driver {
                 self.refused = 0;
                 self.datagrams.connect();
                 self.silence.look(now);
+                if self.held_until.take_if(|until| *until <= now).is_some() {
+                    tracing::warn!(
+                        "sync: sessions of the peer are still missing after {:?}: this node may take \
+                         over all the same",
+                        self.preempt_wait
+                    );
+                }
                 if self.believe_at.take_if(|at| *at <= now).is_some() {
-                    self.jobs.push_back(Job::Believe(self.policy()));
+                    self.ask(Job::Believe(self.policy()));
                 }
             }
             self.node.poll(now, &mut self.out);
@@ -186,7 +196,7 @@ impl Driver {
             // The bell rings when there is room again, but for the last result.
             timeout = timeout.min(Duration::from_millis(1));
         }
-        let timeout = timespec(timeout);
+        let timeout = Timespec::try_from(timeout).ok();
         let hears = self.refused < REFUSED;
         let datagrams = hears.then(|| self.datagrams.as_fd());
         let others = [sys::borrow(&self.listener), self.inbox.bell.as_fd()];
@@ -196,7 +206,7 @@ impl Driver {
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         // Interrupted or not, everything is looked at.
-        let _ = poll(&mut waiting, Some(&timeout));
+        let _ = poll(&mut waiting, timeout.as_ref());
     }
 
     /// A reload has made another key table.
@@ -295,7 +305,7 @@ impl Driver {
                 let before = self.hands.standby.swap(standby, Ordering::AcqRel);
                 self.node.set_roles(now, roles, &mut self.out);
                 match (before, standby) {
-                    (false, true) => self.jobs.push_back(Job::Forget(self.policy())),
+                    (false, true) => self.ask(Job::Forget(self.policy())),
                     (true, false) => self.believe_at = Some(now.after(SETTLED)),
                     _ => {}
                 }
@@ -341,12 +351,12 @@ impl Driver {
 
     fn tell(&mut self, event: Event, now: Timestamp) {
         self.silence.hear(event, now);
-        let vrrp = &self.surroundings.vrrp;
+        let vrrp = self.surroundings.vrrp.clone();
         match event {
             Event::PeerAlive => vrrp.peer(PeerReport::Alive),
             Event::PeerSilent => vrrp.peer(PeerReport::Silent),
             Event::PeerGone => vrrp.peer(PeerReport::Gone),
-            Event::PeerStarted => {}
+            Event::PeerStarted => self.hold(now),
             Event::PeerRole { role, .. } => {
                 let state = match role {
                     Role::Active => State::Active,
@@ -355,7 +365,10 @@ impl Driver {
                 };
                 vrrp.peer_state(state);
             }
-            Event::HaveEverything => vrrp.allow(),
+            Event::HaveEverything => {
+                self.held_until = None;
+                vrrp.allow();
+            }
             Event::PeerReady { id } => vrrp.peer_ready(id),
             _ => {}
         }
@@ -373,6 +386,20 @@ impl Driver {
             | Event::BothActive { .. }
             | Event::PeerReady { .. } => tracing::debug!("sync: {event}"),
             _ => tracing::warn!("sync: {event}"),
+        }
+    }
+
+    /// Sessions of the peer are still to come: it isn't relieved before they are here.
+    fn hold(&mut self, now: Timestamp) {
+        self.held_until = Some(now.after(self.preempt_wait));
+        self.surroundings.vrrp.hold(self.preempt_wait);
+    }
+
+    /// Has the listing thread do something, unless that waits already.
+    fn ask(&mut self, job: Job) {
+        let same = |other: &Job| std::mem::discriminant(other) == std::mem::discriminant(&job);
+        if !self.jobs.iter().any(same) {
+            self.jobs.push_back(job);
         }
     }
 

@@ -47,7 +47,7 @@ impl Filter {
         let ends = [tuple.src, tuple.dst];
         (protocols.is_empty() || protocols.contains(&tuple.protocol))
             && !ends.iter().any(|address| address.is_loopback())
-            && !except.iter().any(|net| ends.iter().any(|address| net.contains(*address)))
+            && !ends.iter().any(|address| except.contains(*address))
     }
 
     fn takes_zones(&self, info: &KeyInfo, policy: &Policy) -> bool {

@@ -158,6 +158,7 @@ impl Driver {
         let Some(bound) = self.groups.get_mut(index) else { return };
         let name = bound.settings.name.clone();
         self.retries.remove(&name);
+        self.restored.remove(&name);
         if let Ok(seat) = std::mem::replace(&mut bound.seat, Err(missing)) {
             for leg in seat.legs.iter().filter(|leg| leg.has_macvlan()) {
                 if let Err(error) = link::delete(&mut self.route, leg.device) {
@@ -231,6 +232,9 @@ impl Driver {
                 }
             })
             .collect();
+        let tracks = self.groups.iter().flat_map(|bound| &bound.settings.tracks);
+        let names: BTreeSet<&str> = tracks.map(|track| track.name.as_str()).collect();
+        self.health.retain(|track, _| names.contains(track.as_str()));
         let guarded = guarded(self.groups.iter().map(|bound| &bound.settings));
         match &self.keeper {
             Some(keeper) => keeper.guard(guarded),

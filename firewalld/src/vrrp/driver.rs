@@ -10,10 +10,10 @@ use super::settings::Group;
 use super::surroundings::Surroundings;
 use super::transmit::Transmitter;
 use super::{Command, Error, Inbox, leftovers, report};
-use crate::clock::{since_boot, timespec};
+use crate::clock::since_boot;
 use crate::reply::respond;
 use crate::sync;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -135,7 +135,7 @@ impl Driver {
         let now = now();
         let ticking = (!self.groups.is_empty()).then_some(self.next_tick);
         let due = [self.node.next_deadline(), ticking].into_iter().flatten().min();
-        let timeout = due.map(|due| timespec(due.since(now)));
+        let timeout = due.and_then(|due| Timespec::try_from(due.since(now)).ok());
         let news =
             [sys::borrow(&self.surroundings.links), sys::borrow(&self.surroundings.addresses)];
         let bell = std::os::fd::AsFd::as_fd(&self.inbox.bell);

@@ -55,9 +55,7 @@ async fn queues<T>(gate: &Gate<T>, waiting: impl Fn() -> u64, track: &str, vrrp:
     ticks.tick().await;
     loop {
         let now = gate.turns();
-        // An odd number that hasn't changed is a batch that was begun before the last look.
-        let stuck = now.iter().zip(&before).any(|(now, before)| now == before && now % 2 == 1);
-        let bad = stuck || waiting() >= FULL;
+        let bad = Gate::<T>::is_stuck(&before, &now) || waiting() >= FULL;
         vrrp.health(track, if bad { Health::Bad } else { Health::Good });
         before = now;
         ticks.tick().await;

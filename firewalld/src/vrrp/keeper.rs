@@ -154,29 +154,35 @@ fn keep(shared: &Shared, mut gate: Option<Gate>) {
         if wish.stop {
             break;
         }
-        let guarded = std::mem::take(&mut wish.rebuild).then(|| wish.guarded.clone());
         let owned = wish.owned.clone();
-        let idle = wish.idle.pop_first();
-        drop(wish);
-        if let Some(interface) = idle {
-            switch_off(interface);
-        }
         let since = milliseconds().saturating_sub(shared.seen.load(Ordering::Relaxed));
-        if Duration::from_millis(since) > ALIVE && !owned.alive.is_empty() {
+        let stuck = Duration::from_millis(since) > ALIVE && !owned.alive.is_empty();
+        if stuck {
             if !told {
                 tracing::error!(milliseconds = since, "the VRRP thread is stuck: the gate shuts");
             }
             told = true;
             continue;
         }
-        told = false;
+        let idle = wish.idle.pop_first();
+        let guarded = std::mem::take(&mut wish.rebuild).then(|| wish.guarded.clone());
+        drop(wish);
+        let rebuilds = guarded.is_some();
         let outcome = match guarded {
             Some(guarded) => build(&guarded).map(|built| gate = built),
             None => Ok(()),
         };
         let outcome = outcome.and_then(|()| renew(&mut gate, &owned, shared));
-        if let Err(error) = outcome {
+        // Tried again with the next renewal; told once.
+        if let Err(error) = &outcome
+            && !told
+        {
             tracing::error!(%error, "cannot renew the gate for virtual addresses");
+        }
+        told = outcome.is_err();
+        shared.lock().rebuild |= rebuilds && told;
+        if let Some(interface) = idle {
+            switch_off(interface);
         }
     }
     if let Err(error) = Gate::remove() {

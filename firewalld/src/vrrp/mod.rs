@@ -201,12 +201,13 @@ impl Sender {
     }
 
     /// Replaces the settings, and returns when they hold.
-    pub async fn configure(&self, groups: Vec<settings::Group>) {
+    ///
+    /// # Errors
+    /// When too many commands wait, or the thread has ended.
+    pub async fn configure(&self, groups: Vec<settings::Group>) -> Result<(), Unavailable> {
         let (done, held) = tokio::sync::oneshot::channel();
-        // When it isn't taken, `held` ends at once.
-        let _ = self.send(Command::Configure { groups, done });
-        // An error means that the thread is stopping, and with it everything.
-        drop(held.await);
+        self.send(Command::Configure { groups, done })?;
+        held.await.map_err(|_| Unavailable::Stopping)
     }
 
     /// Ends the thread: gives up what is active and removes all addresses.

@@ -5,14 +5,15 @@
 
 use super::denied::{DeniedFlow, FLOW, FLOW_DATA};
 use super::layout::{self, DECIDE, REKEY, TABLE, counter};
+use super::local::Peer;
 use super::marks::{ASKED, EXPECTED, Marks, RELATED, STALE};
-use crate::nft::expr::{self, Compare, Ct, Expr, Header, Meta, Reg, Shift, Verdict};
+use crate::nft::expr::{self, Compare, Ct, Expr, Meta, Reg, Shift, Verdict};
+use crate::nft::outcome;
 use crate::nft::sets;
 use crate::nft::transaction::Transaction;
 use crate::wire::Writer;
 use nftnl::{Chain, ChainType, Hook, MsgType, Policy, Table};
 use std::ffi::CStr;
-use std::net::{IpAddr, SocketAddr};
 
 /// How packets get to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +22,6 @@ pub enum QueueForm {
     Native,
     /// The xtables target, through nft's compatibility layer.
     Compat,
-}
-
-/// The two ends of the channel to the other node of a pair, over UDP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Of this node.
-    pub local: SocketAddr,
-    /// Of the other one; of the same family.
-    pub peer: SocketAddr,
 }
 
 /// What the chains depend on.
@@ -116,7 +108,7 @@ pub(super) fn write_ask(tx: &mut Transaction, table: &Table, wiring: &Wiring) {
     rules.ask(wiring);
 }
 
-struct Rules<'a> {
+pub(super) struct Rules<'a> {
     tx: &'a mut Transaction,
     table: &'a Table,
     marks: Marks,
@@ -124,7 +116,7 @@ struct Rules<'a> {
 }
 
 /// Scratch registers.
-const A: Reg = Reg(0);
+pub(super) const A: Reg = Reg(0);
 const B: Reg = Reg(1);
 const KEY: Reg = Reg(3);
 const JOINED: Reg = Reg(4);
@@ -135,7 +127,12 @@ impl Rules<'_> {
         self.tx.push_raw(&mut self.writer, format!("empty chain {}", layout::text(chain)));
     }
 
-    fn add(&mut self, chain: &CStr, comment: &str, exprs: impl IntoIterator<Item = Expr>) {
+    pub(super) fn add(
+        &mut self,
+        chain: &CStr,
+        comment: &str,
+        exprs: impl IntoIterator<Item = Expr>,
+    ) {
         let exprs: Vec<Expr> = exprs.into_iter().collect();
         self.tx.rule(self.table, layout::text(chain), comment, &exprs);
     }
@@ -213,95 +210,6 @@ impl Rules<'_> {
             ],
         );
         self.add(chain, "unknown or stale: ask", [expr::verdict(Verdict::Goto(ASK))]);
-    }
-
-    /// What a gateway can't do without: talking to itself, neighbour discovery (RFC 4861) and
-    /// multicast listener discovery (RFC 3810), without redirects; and the adverts of VRRP (RFC
-    /// 9568) that come from this link, so that no policy can make two gateways active by leaving
-    /// them out.
-    fn local(&mut self, chain: &CStr) {
-        const LOOPBACK_INDEX: u32 = 1;
-        self.add(
-            chain,
-            "loopback",
-            [
-                expr::meta(Meta::IngressIndex, A),
-                expr::compare(A, Compare::Equal, &LOOPBACK_INDEX.to_ne_bytes()),
-                expr::count(counter::LOCAL),
-                expr::verdict(Verdict::Accept),
-            ],
-        );
-        for (name, low, high) in
-            [("neighbour and listener discovery", 130, 136), ("listener report", 143, 143)]
-        {
-            self.add(
-                chain,
-                name,
-                [
-                    expr::meta(Meta::Family, A),
-                    expr::compare(A, Compare::Equal, &[libc::NFPROTO_IPV6 as u8]),
-                    expr::meta(Meta::Protocol, A),
-                    expr::compare(A, Compare::Equal, &[libc::IPPROTO_ICMPV6 as u8]),
-                    expr::payload(Header::Transport, 0, 1, A),
-                    expr::range(A, &[low], &[high]),
-                    expr::count(counter::LOCAL),
-                    expr::verdict(Verdict::Accept),
-                ],
-            );
-        }
-        /// Where the IPv4 header has its TTL, and the IPv6 header its hop limit.
-        const HOP_LIMITS: [(libc::c_int, u32); 2] =
-            [(libc::NFPROTO_IPV4, 8), (libc::NFPROTO_IPV6, 7)];
-        const VRRP: u8 = 112;
-        for (family, offset) in HOP_LIMITS {
-            self.add(
-                chain,
-                "VRRP advert from this link",
-                [
-                    expr::meta(Meta::Protocol, A),
-                    expr::compare(A, Compare::Equal, &[VRRP]),
-                    expr::meta(Meta::Family, A),
-                    expr::compare(A, Compare::Equal, &[family as u8]),
-                    expr::payload(Header::Network, offset, 1, A),
-                    expr::compare(A, Compare::Equal, &[255]),
-                    expr::count(counter::LOCAL),
-                    expr::verdict(Verdict::Accept),
-                ],
-            );
-        }
-    }
-
-    /// What comes from the other node of a pair: it has to get through before anything else is
-    /// known of its sessions, also while no daemon answers.
-    fn peer(&mut self, chain: &CStr, Peer { local, peer }: Peer) {
-        let bytes = |address: IpAddr| match address {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets().to_vec(),
-        };
-        let (family, source, destination, length) = match local.is_ipv4() {
-            true => (libc::NFPROTO_IPV4, 12, 16, 4),
-            false => (libc::NFPROTO_IPV6, 8, 24, 16),
-        };
-        self.add(
-            chain,
-            "the peer's sync channel",
-            [
-                expr::meta(Meta::Family, A),
-                expr::compare(A, Compare::Equal, &[family as u8]),
-                expr::meta(Meta::Protocol, A),
-                expr::compare(A, Compare::Equal, &[libc::IPPROTO_UDP as u8]),
-                expr::payload(Header::Network, source, length, A),
-                expr::compare(A, Compare::Equal, &bytes(peer.ip())),
-                expr::payload(Header::Network, destination, length, A),
-                expr::compare(A, Compare::Equal, &bytes(local.ip())),
-                expr::payload(Header::Transport, 0, 2, A),
-                expr::compare(A, Compare::Equal, &peer.port().to_be_bytes()),
-                expr::payload(Header::Transport, 2, 2, A),
-                expr::compare(A, Compare::Equal, &local.port().to_be_bytes()),
-                expr::count(counter::LOCAL),
-                expr::verdict(Verdict::Accept),
-            ],
-        );
     }
 
     fn returned(&mut self) {
@@ -416,8 +324,8 @@ impl Rules<'_> {
         self.flag("has a key that is not in the map", &stale, &[0; 4], Compare::NotEqual, STALE);
         if let Some((first, total)) = wiring.queues {
             let queue = match wiring.form {
-                QueueForm::Native => expr::queue_native(first, total),
-                QueueForm::Compat => expr::queue_compat(first, total),
+                QueueForm::Native => outcome::queue_native(first, total),
+                QueueForm::Compat => outcome::queue_compat(first, total),
             };
             self.add(
                 ASK,
@@ -486,10 +394,10 @@ impl Rules<'_> {
             [
                 expr::meta(Meta::Protocol, A),
                 expr::compare(A, Compare::Equal, &[libc::IPPROTO_TCP as u8]),
-                expr::reject_with_reset(),
+                outcome::reject_with_reset(),
             ],
         );
-        self.add(REJECT, "others: port unreachable", [expr::reject_with_unreachable()]);
+        self.add(REJECT, "others: port unreachable", [outcome::reject_with_unreachable()]);
     }
 
     /// Joins the low bits of `key` with the other bits of `mark` into `JOINED`, and shifts the

@@ -4,6 +4,7 @@
 //! marks    which bits of connmark and packet mark are ours, and what they say
 //! layout   names and sizes of everything in the table
 //! chains   the rules, chain by chain: how a packet finds its decision
+//! local    what passes to the gateway itself whatever the policy says
 //! denied   flows that were denied, known again without asking
 //! nat      the rules of the policy's NAT section
 //! probe    which form of the queue expression this kernel has
@@ -19,14 +20,16 @@ mod chains;
 mod denied;
 mod guard;
 pub mod layout;
+mod local;
 pub mod marks;
 pub mod nat;
 mod probe;
 mod table;
 
 pub use crate::nft::sets::Counter;
-pub use chains::{Peer, QueueForm};
+pub use chains::QueueForm;
 pub use guard::Guard;
+pub use local::Peer;
 pub use marks::Marks;
 pub use table::{Dataplane, Error, Present, Settings, Switch};
 

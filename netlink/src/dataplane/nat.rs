@@ -4,7 +4,8 @@
 //! few of them. A rule whose sets have several members becomes one nft rule for each combination.
 
 use super::layout::{self, TABLE};
-use crate::nft::expr::{self, Compare, Expr, Header, Meta, Nat, Reg};
+use crate::nft::expr::{self, Compare, Expr, Header, Meta, Reg};
+use crate::nft::outcome::{self, Nat};
 use crate::nft::sets;
 use crate::nft::transaction::Transaction;
 use crate::wire::Writer;
@@ -246,7 +247,7 @@ fn service(service: &Service) -> Vec<Expr> {
 
 fn action(action: Action) -> Vec<Expr> {
     let (kind, family, address, port) = match action {
-        Action::Masquerade => return vec![expr::masquerade()],
+        Action::Masquerade => return vec![outcome::masquerade()],
         Action::SourceV4(to) => (Nat::Source, libc::NFPROTO_IPV4, to.octets().to_vec(), None),
         Action::SourceV6(to) => (Nat::Source, libc::NFPROTO_IPV6, to.octets().to_vec(), None),
         Action::DestinationV4(to, port) => {
@@ -260,7 +261,7 @@ fn action(action: Action) -> Vec<Expr> {
     if let Some(port) = port {
         exprs.push(expr::immediate(PORT, &port.to_be_bytes()));
     }
-    exprs.push(expr::nat(kind, family as u32, A, port.map(|_| PORT)));
+    exprs.push(outcome::nat(kind, family as u32, A, port.map(|_| PORT)));
     exprs
 }
 

@@ -5,9 +5,10 @@
 //! are split into several transactions, each whole in itself.
 
 use super::Decision;
-use super::chains::{self, Peer, QueueForm, Wiring};
+use super::chains::{self, QueueForm, Wiring};
 use super::guard::NOTIFICATIONS;
 use super::layout::{self, DECIDE, REKEY, TABLE};
+use super::local::Peer;
 use super::marks::Marks;
 use super::{nat, probe};
 use crate::nft::expr::Verdict;

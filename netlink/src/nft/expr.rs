@@ -16,7 +16,7 @@ pub struct Reg(pub u8);
 
 impl Reg {
     /// `NFT_REG32_00` and what follows it.
-    fn raw(self) -> u32 {
+    pub(super) fn raw(self) -> u32 {
         8 + u32::from(self.0)
     }
 }
@@ -361,86 +361,8 @@ pub fn count_here() -> Expr {
     Expr { name: c"counter", attributes: Vec::new() }
 }
 
-/// Answers with a TCP reset. For TCP packets only.
-#[must_use]
-pub fn reject_with_reset() -> Expr {
-    reject(libc::NFT_REJECT_TCP_RST as u32, 0)
-}
-
-/// Answers with ICMP or ICMPv6 port unreachable.
-#[must_use]
-pub fn reject_with_unreachable() -> Expr {
-    reject(libc::NFT_REJECT_ICMPX_UNREACH as u32, libc::NFT_REJECT_ICMPX_PORT_UNREACH as u8)
-}
-
-/// Source NAT to the address of the egress interface.
-#[must_use]
-pub fn masquerade() -> Expr {
-    Expr { name: c"masq", attributes: Vec::new() }
-}
-
-/// Source or destination NAT to the address in a register, and for destination NAT to the port
-/// (big-endian, 2 bytes) in another.
-#[must_use]
-pub fn nat(kind: Nat, family: u32, address: Reg, port: Option<Reg>) -> Expr {
-    let kind = match kind {
-        Nat::Source => libc::NFT_NAT_SNAT,
-        Nat::Destination => libc::NFT_NAT_DNAT,
-    };
-    let mut expr = numbers(
-        c"nat",
-        [
-            (sys::NFTNL_EXPR_NAT_TYPE, kind as u32),
-            (sys::NFTNL_EXPR_NAT_FAMILY, family),
-            (sys::NFTNL_EXPR_NAT_REG_ADDR_MIN, address.raw()),
-        ],
-    );
-    if let Some(port) = port {
-        expr.push(sys::NFTNL_EXPR_NAT_REG_PROTO_MIN, Value::Number(port.raw()));
-    }
-    expr
-}
-
-/// Which address [`nat`] changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nat {
-    /// The source.
-    Source,
-    /// The destination.
-    Destination,
-}
-
-/// nft's own expression for NFQUEUE. With bypass, packets go on at the next base chain when no
-/// program listens.
-#[must_use]
-pub fn queue_native(first: u16, total: u16) -> Expr {
-    let words = [
-        (sys::NFTNL_EXPR_QUEUE_NUM, first),
-        (sys::NFTNL_EXPR_QUEUE_TOTAL, total),
-        (sys::NFTNL_EXPR_QUEUE_FLAGS, libc::NFT_QUEUE_FLAG_BYPASS as u16),
-    ];
-    let attributes = words.map(|(kind, value)| (kind, Value::Data(value.to_ne_bytes().to_vec())));
-    Expr { name: c"queue", attributes: attributes.into() }
-}
-
-/// The same through the xtables target NFQUEUE, revision 3 (`struct xt_NFQ_info_v3` of
-/// `linux/netfilter/xt_NFQUEUE.h`), for kernels without nft's expression.
-#[must_use]
-pub fn queue_compat(first: u16, total: u16) -> Expr {
-    const REVISION: u32 = 3;
-    const BYPASS: u16 = 1;
-    let mut info = Vec::with_capacity(8);
-    for word in [first, total, BYPASS, 0] {
-        info.extend_from_slice(&word.to_ne_bytes());
-    }
-    let mut expr = numbers(c"target", [(sys::NFTNL_EXPR_TG_REV, REVISION)]);
-    expr.push(sys::NFTNL_EXPR_TG_NAME, Value::Text(c"NFQUEUE".to_owned()));
-    expr.push(sys::NFTNL_EXPR_TG_INFO, Value::Given(info));
-    expr
-}
-
 impl Expr {
-    fn push(&mut self, kind: u32, value: Value) {
+    pub(super) fn push(&mut self, kind: u32, value: Value) {
         self.attributes.push((kind, value));
     }
 }
@@ -454,13 +376,7 @@ fn lookup(map: &CStr, key: Reg, to: u32) -> Expr {
     expr
 }
 
-fn reject(kind: u32, code: u8) -> Expr {
-    let mut expr = numbers(c"reject", [(sys::NFTNL_EXPR_REJECT_TYPE, kind)]);
-    expr.push(sys::NFTNL_EXPR_REJECT_CODE, Value::Byte(code));
-    expr
-}
-
-fn numbers<const N: usize>(name: &'static CStr, attributes: [(u32, u32); N]) -> Expr {
+pub(super) fn numbers<const N: usize>(name: &'static CStr, attributes: [(u32, u32); N]) -> Expr {
     let attributes = attributes.map(|(kind, value)| (kind, Value::Number(value)));
     Expr { name, attributes: attributes.into() }
 }

@@ -5,6 +5,7 @@
 
 pub mod expr;
 mod ffi;
+pub mod outcome;
 pub mod sets;
 pub mod timed;
 pub mod transaction;

@@ -1,10 +1,11 @@
 //! Zones, objects, groups and services: mappings from names to what they stand for.
 
-use super::address::{self, Form, Range, looks_like_address};
 use super::scalar::{self, Word, one_or_more};
 use super::service;
 use crate::address::AddressSet;
 use crate::diag::{Fault, Faults, codes};
+use crate::form::address::{self, Form, Range, looks_like_address};
+use crate::form::network::interface;
 use crate::form::{Keys, Record, wrong_kind};
 use crate::matching::Service;
 use crate::yaml::Node;
@@ -67,7 +68,7 @@ pub(super) fn zones<'t>(section: Entry<'t>, out: &mut Vec<Zone<'t>>, faults: &mu
                 Some((_, list)) => {
                     let list = one_or_more(list, "an interface or a list of interfaces", faults);
                     let words = list.unwrap_or_default().iter().filter_map(Word::of);
-                    interfaces.extend(words.filter(|word| interface(*word, faults)));
+                    interfaces.extend(words.filter(|word| interface(*word, true, faults)));
                 }
                 None => record.require(&["interfaces"], faults),
             }
@@ -159,26 +160,4 @@ fn not_an_address(name: Word<'_>, of: &str, faults: &mut Faults) {
         let fault = Fault::error(codes::BAD_NAME, message);
         faults.push(fault.at(name.span, "reads as an address"));
     }
-}
-
-/// Whether a word is an interface name, or the beginning of one and a `*`.
-fn interface(word: Word<'_>, faults: &mut Faults) -> bool {
-    // IFNAMSIZ is 16 with the terminating zero; the kernel allows neither of these characters.
-    const LIMIT: usize = 15;
-    let name = word.text.strip_suffix('*').unwrap_or(word.text);
-    let forbidden = |b: u8| !b.is_ascii_graphic() || matches!(b, b'/' | b':' | b'*');
-    let label = if name.len() > LIMIT {
-        format!("has {} bytes; the kernel's limit is {LIMIT}", name.len())
-    } else if name.is_empty() && word.text == "*" {
-        return true;
-    } else if name.is_empty() || matches!(name, "." | "..") || name.bytes().any(forbidden) {
-        "a name such as eth0, or the beginning of one and a `*`".to_owned()
-    } else if name == "lo" && name == word.text {
-        "the loopback interface is never filtered".to_owned()
-    } else {
-        return true;
-    };
-    let message = format!("`{}` can't be an interface", scalar::shorten(word.text));
-    faults.push(Fault::error(codes::BAD_INTERFACE, message).at(word.span, label));
-    false
 }

@@ -4,7 +4,6 @@
 //! every fault of form: keys, kinds of values, numbers, words, addresses. Not here: whether names
 //! exist and are used once ([`crate::resolve`]).
 
-pub(crate) mod address;
 mod definitions;
 mod nat;
 mod rule;

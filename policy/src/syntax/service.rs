@@ -3,6 +3,7 @@
 use super::scalar::{Word, decimal, one_or_more, shorten};
 use crate::diag::{Fault, Faults, codes, suggest};
 use crate::flow::protocol;
+use crate::form::network;
 use crate::form::{Keys, Record};
 use crate::matching::{PortRange, Service};
 use crate::yaml::Node;
@@ -47,28 +48,6 @@ const ICMPV6_TYPES: &[(&str, u8)] = &[
     ("mld2-listener-report", 143),
 ];
 
-/// Protocols by name (IANA).
-const PROTOCOLS: &[(&str, u8)] = &[
-    ("icmp", protocol::ICMP),
-    ("igmp", 2),
-    ("ipip", 4),
-    ("tcp", protocol::TCP),
-    ("udp", protocol::UDP),
-    ("dccp", protocol::DCCP),
-    ("ipv6", 41),
-    ("gre", 47),
-    ("esp", 50),
-    ("ah", 51),
-    ("icmpv6", protocol::ICMPV6),
-    ("eigrp", 88),
-    ("ospf", 89),
-    ("pim", 103),
-    ("vrrp", 112),
-    ("l2tp", 115),
-    ("sctp", protocol::SCTP),
-    ("udplite", protocol::UDPLITE),
-];
-
 /// Reads the mapping of a service; `None` when something in it is wrong. The entries are
 /// normalised.
 pub(crate) fn decode(node: &Node<'_>, faults: &mut Faults) -> Option<Vec<Service>> {
@@ -92,7 +71,7 @@ pub(crate) fn decode(node: &Node<'_>, faults: &mut Faults) -> Option<Vec<Service
         });
     }
     good &= each(protocols, "a protocol or a list of protocols", faults, |word, faults| {
-        let number = protocol_number(word, faults)?;
+        let number = network::protocol(word, faults)?;
         entries.push(Service { protocol: Some(number), ..Service::ANY });
         Some(())
     });
@@ -188,22 +167,6 @@ pub(super) fn icmp_type(
         });
     }
     result
-}
-
-/// An IP protocol by name or number.
-pub(super) fn protocol_number(word: Word<'_>, faults: &mut Faults) -> Option<u8> {
-    let named = PROTOCOLS.iter().find(|(name, _)| *name == word.text).map(|(_, n)| *n);
-    let number = named.or_else(|| decimal(word.text).and_then(|number| u8::try_from(number).ok()));
-    if number.is_none() {
-        let message = format!("`{}` is not a protocol", shorten(word.text));
-        let fault = Fault::error(codes::BAD_PROTOCOL, message);
-        let fault = fault.at(word.span, "a name such as gre, or a number from 0 to 255");
-        faults.push(match suggest::nearest(word.text, PROTOCOLS.iter().map(|(name, _)| *name)) {
-            Some(near) => fault.did_you_mean(near, None),
-            None => fault,
-        });
-    }
-    number
 }
 
 /// The same services in one way of writing: sorted, ranges joined, what others cover left out. So

@@ -1,12 +1,13 @@
 //! Tests of the policy: flows with the outcome that is expected.
 
-use super::address::{self, Form, Range};
 use super::definitions::Entry;
 use super::rule::entries;
 use super::scalar::{self, Word};
-use super::service::{icmp_type, protocol_number, single_port};
+use super::service::{icmp_type, single_port};
 use crate::diag::{Fault, Faults, codes};
 use crate::flow::protocol;
+use crate::form::address::{self, Form, Range};
+use crate::form::network;
 use crate::form::{Keys, Record, missing, wrong_kind};
 use crate::ruleset::Action;
 use crate::source::Span;
@@ -137,7 +138,7 @@ fn upper_layer(
     let incomplete =
         |message: String, span: Span| Fault::error(codes::TEST_INCOMPLETE, message).at(span, "");
     let number = match proto {
-        Some((_, value)) => Some(protocol_number(single(value, faults)?, faults)?),
+        Some((_, value)) => Some(network::protocol(single(value, faults)?, faults)?),
         None => None,
     };
     for (message, number_here) in [(icmp, protocol::ICMP), (icmpv6, protocol::ICMPV6)] {
