@@ -24,6 +24,7 @@
 //! | [`channel`] | the sealed channel: Noise with a pre-shared key over datagrams |
 //! | `store` | the sessions, in about 65 bytes each, with digests by buckets |
 //! | [`replica`] | the state machine: stream, resync, kernel, liveness, roles, keys |
+//! | [`offer`] | the policy: versions, and its text on the way to the node that has an older one |
 //! | [`recorder`] | the flight recorder, and the replay of what it recorded |
 //! | [`node`] | channel and replica together |
 //!
@@ -81,6 +82,11 @@
 //! **Policy.** [`node::Node::set_policy`] at the moment the new policy holds, before the sweep.
 //! The sweep's own writes come back as `Local` notifications.
 //!
+//! **Offers.** [`node::Node::set_local_policy`] after each policy that was confirmed, and when one
+//! is tried; [`node::Node::take_offer`] after each turn, and [`node::Node::offer_decided`] for what
+//! came of it. Before preemption is allowed, [`node::Node::is_policy_settled`]. Offers are not
+//! recorded: a text would leave no room for anything else.
+//!
 //! **Stop.** [`node::Node::stop`] after the last role is given up; send what comes out.
 //!
 //! # Bounds
@@ -94,10 +100,12 @@
 //! | answers to the peer | 64 | not given, counted |
 //! | sealed sessions | 3 | the oldest goes |
 //! | keys of the peer that are remembered | 2^20 | asked again |
+//! | a policy on its way | `longest`, one at a time | refused; the next waits |
 
 pub mod channel;
 pub mod model;
 pub mod node;
+pub mod offer;
 pub mod recorder;
 pub mod replica;
 mod store;

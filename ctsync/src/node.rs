@@ -4,9 +4,9 @@
 //!   datagrams ──► ┌─────────┐ plaintext ┌─────────┐ ──► Write, Dump, Classify, Event
 //!   keys, time    │ Channel │ ◄───────► │ Replica │
 //!   Send      ◄── └─────────┘           └─────────┘ ◄── notifications, dumps, results,
-//!                                            │          roles, policy, time
-//!                                            ▼
-//!                                        Recorder: inputs without keys
+//!                      ▲                     │          roles, policy, time
+//!                      ▼                     ▼
+//!   Delivery  ◄──   Offers              Recorder: inputs without keys
 //! ```
 //!
 //! Goes in: everything that happens, with the time. Comes out: [`Output`], in which what is to be
@@ -14,6 +14,7 @@
 
 use crate::channel::{Channel, ChannelConfig, ChannelOutput, KeyRing, Opened, Refusal, Refusals};
 use crate::model::{Delta, GroupTag, Identity, KernelEvent, Role};
+use crate::offer::{Delivery, Local, OfferConfig, OfferStatus, Offers, Verdict};
 use crate::recorder::Recorder;
 use crate::replica::{Config, Input, Output, Place, Replica, Status, WriteResult};
 use crate::time::Timestamp;
@@ -24,6 +25,7 @@ use crate::wire::RuleIdentity;
 pub struct Node {
     channel: Channel,
     replica: Replica,
+    offers: Offers,
     recorder: Option<Recorder>,
     raw: Vec<Output>,
 }
@@ -34,7 +36,8 @@ impl Node {
     pub fn new(channel: ChannelConfig, config: Config, keys: KeyRing, seed: [u8; 32]) -> Self {
         let replica = Replica::new(config);
         let channel = Channel::new(channel, keys, replica.greeting(), seed);
-        Self { channel, replica, recorder: None, raw: Vec::new() }
+        let offers = Offers::new(OfferConfig::default());
+        Self { channel, replica, offers, recorder: None, raw: Vec::new() }
     }
 
     /// Has all inputs of the replica recorded from now on. What is to be written into the file is
@@ -75,7 +78,11 @@ impl Node {
         let opened = self.channel.receive(now, datagram, &mut raised);
         self.raise(now, raised, out);
         if let Some(Opened { boot, plaintext }) = opened? {
-            self.feed(now, Input::Message { boot, plaintext }, out);
+            let mut answers = Vec::new();
+            if !self.offers.receive(now, boot, &plaintext, &mut answers) {
+                self.feed(now, Input::Message { boot, plaintext }, out);
+            }
+            self.seal(&answers, out);
         }
         Ok(())
     }
@@ -153,6 +160,46 @@ impl Node {
         self.feed(now, Input::Resync, out);
     }
 
+    /// What this node has for a policy.
+    pub fn set_local_policy(&mut self, now: Timestamp, local: Local) {
+        self.offers.set_local(now, local);
+    }
+
+    /// A policy of the peer's that is newer than this node's, once. It has to be answered by
+    /// [`Self::offer_decided`].
+    pub fn take_offer(&mut self) -> Option<Delivery> {
+        self.offers.take()
+    }
+
+    /// What became of an offer.
+    pub fn offer_decided(&mut self, now: Timestamp, verdict: Verdict) {
+        self.offers.decided(now, verdict);
+    }
+
+    /// Whether it is known that the peer has no newer policy, or what becomes of it.
+    #[must_use]
+    pub fn is_policy_settled(&self, now: Timestamp) -> bool {
+        self.offers.is_settled(now)
+    }
+
+    /// The latest stamp of a policy that this node knows of.
+    #[must_use]
+    pub fn latest_stamp(&self) -> u64 {
+        self.offers.latest()
+    }
+
+    /// The peer's policy, and what became of either on the other node.
+    #[must_use]
+    pub fn offer_status(&self) -> OfferStatus {
+        self.offers.status()
+    }
+
+    /// Offers, to look at.
+    #[must_use]
+    pub fn offers(&self) -> &Offers {
+        &self.offers
+    }
+
     /// Other pre-shared keys.
     pub fn set_keys(&mut self, keys: KeyRing) {
         self.channel.set_keys(keys);
@@ -163,7 +210,8 @@ impl Node {
     #[must_use]
     pub fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let channel = self.channel.next_deadline().filter(|_| self.replica.is_ready());
-        [self.replica.next_deadline(now), channel].into_iter().flatten().min()
+        let offers = self.offers.next_deadline().filter(|_| self.replica.is_ready());
+        [self.replica.next_deadline(now), channel, offers].into_iter().flatten().min()
     }
 
     /// Does what the time asks for, and sends and writes what was brought about by what was fed
@@ -173,6 +221,9 @@ impl Node {
             let mut raised = Vec::new();
             self.channel.poll(now, &mut raised);
             self.raise(now, raised, out);
+            let mut offers = Vec::new();
+            self.offers.poll(now, &mut offers);
+            self.seal(&offers, out);
         }
         self.feed(now, Input::Poll, out);
     }
@@ -205,9 +256,17 @@ impl Node {
         for output in raised {
             match output {
                 ChannelOutput::Send(datagram) => out.push(Output::Send(datagram)),
-                ChannelOutput::Up(greeting) => self.feed(now, Input::Greeted(greeting), out),
+                ChannelOutput::Up(greeting) => {
+                    self.offers.met(now, greeting.boot);
+                    self.feed(now, Input::Greeted(greeting), out);
+                }
             }
         }
+    }
+
+    fn seal(&mut self, plaintexts: &[Vec<u8>], out: &mut Vec<Output>) {
+        let sealed = plaintexts.iter().filter_map(|plaintext| self.channel.seal(plaintext));
+        out.extend(sealed.map(Output::Send));
     }
 
     fn feed(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>) {

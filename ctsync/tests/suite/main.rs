@@ -11,6 +11,7 @@ mod claims;
 mod codec;
 mod hostile;
 mod keys;
+mod offers;
 mod recording;
 mod sim;
 mod simulation;
