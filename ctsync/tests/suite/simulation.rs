@@ -35,7 +35,10 @@ fn run(first: u64) {
             Ok(summary) => {
                 println!("seed {seed}: {summary:?}");
                 // The run has to have been one.
-                assert!(summary.calms > 2 && summary.opened > 300, "seed {seed}: {summary:?}");
+                assert!(
+                    summary.calms > 2 && summary.opened > 300 && summary.taken > 0,
+                    "seed {seed}: {summary:?}"
+                );
             }
             Err(broken) => panic!("{broken}"),
         }

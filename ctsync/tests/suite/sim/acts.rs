@@ -38,6 +38,7 @@ impl World {
             9770..9790 => self.rotate(),
             9790..9800 => self.steal(),
             9800..9810 => self.begin_calm(),
+            9810..9825 => self.confirm(),
             _ => self.refresh(),
         }
         Ok(())

@@ -11,6 +11,8 @@ use twinwall_ctsync::recorder::{halves, replay};
 /// A calm lasts so long, and by `SETTLED` of it both have to have the same.
 const CALM: Nanos = 6_000 * MS;
 const SETTLED: Nanos = 3_500 * MS;
+/// Bytes of policies on their way that a node may take: one of 200,000 bytes, growing.
+const OFFERS: usize = 1_000_000;
 /// Bytes that a node may take: what 4,096 sessions may take, the leaves, two windows.
 const MEMORY: usize = MAX_SESSIONS * 300 + 2_000_000;
 
@@ -41,10 +43,10 @@ impl World {
         if self.summary.steps.is_multiple_of(64) {
             for side in Side::BOTH {
                 let Some(node) = &self.host(side).node else { continue };
-                let memory = node.replica().memory();
+                let (memory, offers) = (node.replica().memory(), node.offers().memory());
                 self.summary.worst_memory = self.summary.worst_memory.max(memory);
-                if memory > MEMORY {
-                    return Err(format!("{side:?} takes {memory} bytes"));
+                if memory > MEMORY || offers > OFFERS {
+                    return Err(format!("{side:?} takes {memory} bytes, and {offers} for offers"));
                 }
             }
         }
@@ -115,6 +117,9 @@ impl World {
             let kept = [a, b].map(|host| host.kernel.table.get(identity));
             kept.iter().all(Option::is_some)
         };
+        if let Some(what) = self.policies_differ() {
+            return Some(what);
+        }
         let missing = replica_a.sessions().find(|session| !place(&session.identity()));
         missing.map(|session| format!("in no kernel: {session:?}"))
     }

@@ -42,6 +42,7 @@ pub(crate) struct Host {
     pub(crate) has_everything: bool,
     pub(crate) rings: Vec<u8>,
     pub(crate) starts: u32,
+    pub(crate) disk: super::offers::Disk,
     /// The latest recording.
     pub(crate) file: Vec<u8>,
 }
@@ -73,6 +74,7 @@ impl Host {
             has_everything: false,
             rings: vec![1],
             starts: 0,
+            disk: super::offers::Disk::new(side),
             file: Vec::new(),
         };
         host.number_rules(1);
@@ -128,6 +130,7 @@ impl Host {
         let mut out = Vec::new();
         node.start(time(now), &mut out);
         self.node = Some(node);
+        self.tell_disk(now);
         out.extend(self.tell_policy(now));
         out.extend(self.tell_roles(now));
         out

@@ -1,6 +1,6 @@
 //! Two nodes with modelled kernels on a virtual clock, on a link that loses, delays, repeats and
 //! reorders datagrams and is cut, while daemons are killed, hosts reboot, notifications are lost,
-//! policies are reloaded, keys are changed and VRRP moves groups to and fro.
+//! policies are reloaded and confirmed, keys are changed and VRRP moves groups to and fro.
 //!
 //! Goes in: a seed and a number of steps. Comes out: what happened, or which promise was broken at
 //! which step. The same seed gives the same run. A step is a packet of a session or a fault.
@@ -14,6 +14,7 @@ pub(crate) mod acts;
 mod check;
 pub(crate) mod host;
 mod kernel;
+mod offers;
 pub(crate) mod rng;
 #[cfg(test)]
 pub(crate) mod scene;
@@ -27,6 +28,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
 use twinwall_ctsync::model::{GroupTag, Role, Session};
+use twinwall_ctsync::offer::PolicyVersion;
 use twinwall_ctsync::replica::{Event, Output, Write};
 
 /// Everything.
@@ -56,6 +58,8 @@ pub(crate) struct World {
     /// What the nodes have told, in a scene.
     pub(crate) told: Vec<(Side, Event)>,
     pub(crate) listens: bool,
+    /// The latest policy that anybody has confirmed.
+    pub(crate) newest: Option<PolicyVersion>,
     trace_from: Option<u64>,
 }
 
@@ -99,6 +103,7 @@ impl World {
             settled: None,
             told: Vec::new(),
             listens: false,
+            newest: None,
             trace_from,
         };
         for (group, side) in GROUPS.into_iter().zip(Side::BOTH) {
@@ -167,6 +172,7 @@ impl World {
             let out = self.host_mut(side).verb(|node, out| node.poll(time(now), out));
             self.apply(side, out)?;
         }
+        self.look_at_offers();
         self.look()
     }
 
@@ -226,6 +232,11 @@ impl World {
             }
             Due::Move { group, to } => self.move_group(group, to)?,
             Due::Unsplit => self.unsplit()?,
+            Due::Load { side, boot, delivery } => {
+                if self.host(side).starts == boot && self.host(side).node.is_some() {
+                    self.load(side, delivery)?;
+                }
+            }
         }
         Ok(())
     }

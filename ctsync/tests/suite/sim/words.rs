@@ -2,6 +2,7 @@
 
 use std::fmt;
 use twinwall_ctsync::model::{GroupTag, Session};
+use twinwall_ctsync::offer::Delivery;
 use twinwall_ctsync::replica::Write;
 
 /// Nanoseconds since the world began.
@@ -58,6 +59,8 @@ pub(crate) struct Summary {
     pub(crate) overruns: u64,
     pub(crate) reloads: u64,
     pub(crate) moves: u64,
+    pub(crate) confirmed: u64,
+    pub(crate) taken: u64,
     pub(crate) silences: u64,
     pub(crate) resyncs: u64,
     pub(crate) replayed: u64,
@@ -81,4 +84,5 @@ pub(crate) enum Due {
     Hear { side: Side },
     Move { group: GroupTag, to: Side },
     Unsplit,
+    Load { side: Side, boot: u32, delivery: Delivery },
 }
