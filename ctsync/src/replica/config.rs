@@ -5,6 +5,9 @@ use crate::store::DigestKey;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// Seconds: kernels count timeouts in up to 1,000 ticks a second with 31 bits.
+const LONGEST_HOLD: u32 = 2_000_000;
+
 /// The configuration. It doesn't change while the daemon runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
@@ -38,8 +41,8 @@ pub struct Config {
     /// Ended sessions that are remembered until the peer knows. Beyond, their leaves are listed
     /// instead.
     pub max_ended: usize,
-    /// The timeout of a session in the kernel of the node that doesn't carry it, in seconds. It
-    /// is written anew when half of it is over.
+    /// The timeout of a session in the kernel of the node that doesn't carry it, in seconds, at
+    /// least; see [`Self::held`]. It is written anew when half of it is over.
     pub hold: u32,
     /// What is known is held to a dump of the kernel's sessions this often: writes and packets can
     /// meet in ways that no notification tells.
@@ -74,6 +77,19 @@ impl Config {
             batch: 64,
             batches: 8,
         }
+    }
+
+    /// The timeout of a session of this timeout, in seconds, in the kernel of the node that
+    /// doesn't carry it: far more than any packet gives it, so that it shows whether one came.
+    #[must_use]
+    pub fn held(&self, timeout: u32) -> u32 {
+        self.hold.max(timeout.saturating_mul(4).min(LONGEST_HOLD))
+    }
+
+    /// If fewer seconds than these are left of what [`Self::held`] gave, packets have come since.
+    #[must_use]
+    pub(super) fn touched_below(&self, timeout: u32) -> u32 {
+        self.held(timeout) / 3
     }
 
     /// Whether this node begins handshakes and resyncs.

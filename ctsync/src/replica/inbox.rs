@@ -117,8 +117,8 @@ impl Replica {
         self.stats.received += 1;
         match change {
             Change::Put { session, version } => self.take_session(session, version, out),
-            Change::End { identity, version } => {
-                self.take_end(&identity, version);
+            Change::End { identity, version, ran_out } => {
+                self.take_end(&identity, version, ran_out);
                 None
             }
         }
@@ -180,9 +180,9 @@ impl Replica {
 
     /// Whether this node would have a session if there were one.
     fn knows_better(&self, group: crate::model::GroupTag) -> bool {
-        self.is_proven()
-            && self.roles.of(group) == Role::Active
-            && self.peer_role(group) != Role::Active
+        let active =
+            self.roles.of(group) == Role::Active && self.peer_role(group) != Role::Active;
+        self.is_proven() && (active || self.is_divided(group) && !self.peer_is_proven())
     }
 
     /// Returns where the session is, and whether the peer's version is what is kept.
@@ -266,7 +266,7 @@ impl Replica {
         self.store.set(index, Flags::SYNCED | Flags::KNOWN, true);
     }
 
-    fn take_end(&mut self, identity: &Identity, version: u32) {
+    fn take_end(&mut self, identity: &Identity, version: u32, ran_out: bool) {
         let Some(index) = self.store.find(identity) else { return };
         let Some((_, our_version)) = self.store.get(index) else { return };
         if self.store.flags(index).has(Flags::DEAD) {
@@ -275,16 +275,20 @@ impl Replica {
                 self.forget_if_done(index);
             }
         } else if version > our_version {
-            self.end_by_peer(index, version);
+            self.end_by_peer(index, version, ran_out);
         } else if !self.store.flags(index).any(Flags::QUEUED | Flags::SENT) {
             self.send_soon(index, true);
         }
     }
 
-    /// The peer has ended a session: so it ends here.
-    fn end_by_peer(&mut self, index: Index, version: u32) {
+    /// The peer has ended a session: so it ends here, unless it only `ran_out` there and packets
+    /// go through it here.
+    fn end_by_peer(&mut self, index: Index, version: u32, ran_out: bool) {
+        // What was found at the start has the timeout of somebody else.
+        let ran_out = ran_out && !self.store.flags(index).has(Flags::UNPROVEN);
         self.store.end_session(index, version);
         self.peer_has(index);
+        self.store.set(index, Flags::RAN_OUT, ran_out);
         self.store.set(index, Flags::REPLACE | Flags::UNPROVEN, false);
         if self.store.flags(index).any(Flags::KERNEL | Flags::WRITING) {
             self.write_soon(index);
@@ -319,7 +323,7 @@ impl Replica {
                 && self.peer_is_proven();
             if ended || leftover {
                 let version = self.store.get(index).map_or(0, |(_, version)| version);
-                self.end_by_peer(index, version);
+                self.end_by_peer(index, version, !leftover);
             } else if !flags.any(Flags::QUEUED | Flags::SENT) {
                 self.send_soon(index, true);
             }

@@ -37,7 +37,8 @@ pub enum Input {
         /// A result for each write.
         results: Vec<WriteResult>,
     },
-    /// What this node is for its VRRP groups. Groups that are left out are unknown.
+    /// What this node is for its VRRP groups. A session of a group that is left out belongs to
+    /// all of them, see [`crate::replica`].
     Roles(Vec<(GroupTag, Role)>),
     /// This node decides by another key table now.
     Policy {
@@ -125,6 +126,10 @@ pub enum WriteOp {
     Replace,
     /// Delete it.
     Delete,
+    /// Delete it, unless less than the session's timeout is left of the one that it has in the
+    /// kernel: then packets go through it, which is answered with [`WriteResult::Busy`] once the
+    /// session was fed in as a notification of an update by traffic that says everything.
+    DeleteIdle,
 }
 
 /// What became of a write.
@@ -138,6 +143,8 @@ pub enum WriteResult {
     Missing,
     /// The kernel refuses it with this `errno`.
     Refused(i32),
+    /// Packets go through it, so it wasn't deleted.
+    Busy,
 }
 
 /// Why a dump is asked for.

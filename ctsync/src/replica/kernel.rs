@@ -4,6 +4,7 @@ use super::{DumpReason, Output, Replica};
 use crate::model::{Delta, EventKind, Identity, KernelEvent, Origin};
 use crate::store::{Flags, Index};
 use crate::time::Timestamp;
+use crate::wire::coarse;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(super) struct Dump {
     wanted: Option<DumpReason>,
     /// When the last one was over.
     last: Timestamp,
+    /// When there is to be one, though nothing was lost.
+    check: Option<Timestamp>,
     /// The first one is over.
     populated: bool,
 }
@@ -86,12 +89,20 @@ impl Replica {
     pub(super) fn next_dump(&self) -> Option<Timestamp> {
         let wanted = self.dump.wanted.is_some();
         let apart = if wanted { DUMPS_APART } else { self.config.check_every };
-        (self.dump.populated && !self.dump.running).then(|| self.dump.last.after(apart))
+        let due = self.dump.last.after(apart);
+        let due = self.dump.check.map_or(due, |check| check.min(due));
+        (self.dump.populated && !self.dump.running).then_some(due)
+    }
+
+    /// Has the kernel's sessions looked at then.
+    pub(super) fn check_at(&mut self, at: Timestamp) {
+        self.dump.check = Some(at);
     }
 
     pub(super) fn look_at_dump(&mut self, now: Timestamp, out: &mut Vec<Output>) {
         if self.next_dump().is_some_and(|due| due <= now) {
             let reason = self.dump.wanted.unwrap_or(DumpReason::Check);
+            self.dump.check.take_if(|check| *check <= now);
             self.begin_dump(reason, out);
         }
     }
@@ -203,7 +214,11 @@ impl Replica {
         }
         if session.same_but_timeout(&before) {
             if packet && !entry_carried && event.origin == Origin::Traffic {
-                self.extend_soon(index);
+                if self.is_divided(session.group) {
+                    self.claim(index);
+                } else {
+                    self.extend_soon(index);
+                }
             }
             return;
         }
@@ -260,7 +275,7 @@ impl Replica {
         if entry.flags.has(Flags::DEAD) {
             self.forget_if_done(index);
         } else if self.carries(entry.group, entry.flags) {
-            self.end_here(index, out);
+            self.end_here(index, origin == Origin::Traffic, out);
         } else {
             // It isn't for this node to end it.
             self.write_soon(index);
@@ -268,10 +283,11 @@ impl Replica {
     }
 
     /// A session that this node carries has ended.
-    fn end_here(&mut self, index: Index, out: &mut Vec<Output>) {
+    fn end_here(&mut self, index: Index, ran_out: bool, out: &mut Vec<Output>) {
         let Some((_, version)) = self.store.get(index) else { return };
         self.store.end_session(index, version.saturating_add(1));
         self.store.set(index, Flags::WRITE | Flags::UNPROVEN, false);
+        self.store.set(index, Flags::RAN_OUT, ran_out);
         if self.store.flags(index).has(Flags::KNOWN) {
             self.tell_end(index, out);
         } else {
@@ -332,8 +348,15 @@ impl Replica {
         }
         self.store.set(index, Flags::TOUCHED, false);
         let flags = self.store.flags(index);
-        let short = timeout.is_some_and(|timeout| timeout < self.config.hold / 2);
-        if (short || !flags.has(Flags::HELD)) && !self.carries(group, flags) {
+        let known = self.store.get(index).map_or(0, |(session, _)| coarse::rounded(session.timeout));
+        let below = |most: u32| timeout.is_some_and(|timeout| timeout < most);
+        if self.carries(group, flags) {
+        } else if flags.has(Flags::HELD)
+            && self.is_divided(group)
+            && below(self.config.touched_below(known))
+        {
+            self.claim(index);
+        } else if below(self.config.held(known) / 2) || !flags.has(Flags::HELD) {
             self.extend_soon(index);
         }
     }

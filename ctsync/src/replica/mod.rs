@@ -15,6 +15,18 @@
 //! it if it is later than its own. Two versions of the same number are joined, see
 //! [`crate::model::join`]. An ended session is kept until the peer knows.
 //!
+//! # Whose a session is
+//!
+//! That of the node which is active for the session's VRRP group. Where there are several groups
+//! and nothing tells which one a session belongs to, it belongs to all of them: to the node that
+//! is active for all, and while each is active for some, to the one that saw its last change. That
+//! may be the wrong one, since packets that change nothing are not told of:
+//!
+//! - a timeout that ran out on the one ends the session on the other only if no packets go through
+//!   it there ([`WriteOp::DeleteIdle`]); otherwise it is the other's from then on;
+//! - a dump shows in the timeouts through which sessions packets have gone: those become this
+//!   node's. One follows each change of roles.
+//!
 //! Goes in: [`Input`]. Comes out: [`Output`]. It needs neither keys nor random numbers, so its
 //! inputs can be recorded and replayed. Not here: sealing, see [`crate::channel`].
 
@@ -148,7 +160,7 @@ impl Replica {
                 self.written(batch, &results, out);
                 self.look_whether_complete(out);
             }
-            Input::Roles(roles) => self.take_roles(roles, out),
+            Input::Roles(roles) => self.take_roles(now, roles, out),
             Input::Policy { keyspace, rules } => self.take_policy(keyspace, rules, out),
             Input::Classified { identity, key } => self.classified(&identity, key),
             Input::Barrier { id } => self.barrier(id),

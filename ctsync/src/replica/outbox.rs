@@ -337,7 +337,8 @@ impl Replica {
     fn change(&self, index: Index) -> Option<Change> {
         let (session, version) = self.store.get(index)?;
         Some(if self.store.flags(index).has(Flags::DEAD) {
-            Change::End { identity: session.identity(), version }
+            let ran_out = self.store.flags(index).has(Flags::RAN_OUT);
+            Change::End { identity: session.identity(), version, ran_out }
         } else {
             Change::Put { session, version }
         })

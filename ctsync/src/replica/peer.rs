@@ -1,5 +1,6 @@
 //! The peer, as far as it is heard: heartbeats, liveness, its roles.
 
+use super::roles::for_all;
 use super::{Event, Output, Replica};
 use crate::channel::Greeting;
 use crate::model::{BootId, GroupTag, Role};
@@ -51,6 +52,7 @@ impl Replica {
         self.peer.beat = Beat::default();
         self.peer.proven = greeting.met;
         self.forget_stream();
+        self.take_all();
         self.choose_digest_key(greeting, out);
         self.policy.peer_started(greeting.keyspace);
         self.announce_keyspace();
@@ -155,8 +157,9 @@ impl Replica {
         if self.peer.liveness != Liveness::Alive {
             return Role::Unknown;
         }
-        let role = self.peer.beat.roles.iter().find(|(other, _)| *other == group);
-        role.map_or(Role::Unknown, |(_, role)| *role)
+        let roles = &self.peer.beat.roles;
+        let role = roles.iter().find(|(other, _)| *other == group);
+        role.map_or_else(|| for_all(roles.iter().map(|(_, role)| *role)), |(_, role)| *role)
     }
 
     pub(super) fn look_for_both_active(&mut self, out: &mut Vec<Output>) {

@@ -176,7 +176,7 @@ impl Replica {
         let ready: BTreeMap<Identity, u32> = ready;
         for (identity, key) in ready {
             let Some(index) = self.store.find(&identity) else { continue };
-            if !self.store.flags(index).has(Flags::FOREIGN) {
+            if !self.is_foreign(index) {
                 continue;
             }
             match self.policy.translate(key, self.config.owned) {
@@ -201,7 +201,7 @@ impl Replica {
 
     pub(super) fn classified(&mut self, identity: &Identity, key: Option<u32>) {
         let Some(index) = self.store.find(identity) else { return };
-        if !self.store.flags(index).has(Flags::FOREIGN) {
+        if !self.is_foreign(index) {
             return;
         }
         match key {
@@ -210,14 +210,16 @@ impl Replica {
         }
     }
 
+    fn is_foreign(&self, index: Index) -> bool {
+        let flags = self.store.flags(index);
+        flags.has(Flags::FOREIGN) && !flags.has(Flags::DEAD)
+    }
+
     /// The key is this node's own affair: the version stays.
     fn set_key(&mut self, index: Index, key: u32) {
         let owned = self.config.owned;
         self.store.set(index, Flags::FOREIGN, false);
         let Some((mut session, version)) = self.store.get(index) else { return };
-        if self.store.flags(index).has(Flags::DEAD) {
-            return;
-        }
         session.mark = session.mark & !owned | key & owned;
         self.store.update(index, &session, version);
         self.write_soon(index);

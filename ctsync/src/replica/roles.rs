@@ -15,6 +15,9 @@ use std::time::Duration;
 const STRIDE: Index = 2048;
 /// What the kernel has refused is tried again after this time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long packets are given, after a change of roles, to show which sessions go through this
+/// node.
+const SHOWN_AFTER: Duration = Duration::from_secs(10);
 /// A walk waits while so many writes wait.
 const WRITES_WAITING: usize = 4096;
 
@@ -24,11 +27,20 @@ pub(super) struct Roles {
     roles: BTreeMap<GroupTag, Role>,
     /// Groups for which it was active at any time since the peer was heard last.
     active: [u64; 4],
+    /// Both nodes were active for all groups, and sessions of all are the peer's once they aren't.
+    yields: bool,
 }
 
 impl Roles {
+    /// What this node is for sessions of a group. That of sessions which belong to all groups is
+    /// unknown while it is active for some of them.
     pub(super) fn of(&self, group: GroupTag) -> Role {
-        self.roles.get(&group).copied().unwrap_or_default()
+        self.roles.get(&group).copied().unwrap_or_else(|| for_all(self.roles.values().copied()))
+    }
+
+    /// Whether sessions of this group belong to several.
+    pub(super) fn is_shared(&self, group: GroupTag) -> bool {
+        self.roles.len() > 1 && !self.roles.contains_key(&group)
     }
 
     pub(super) fn mine(&self) -> Vec<(GroupTag, Role)> {
@@ -52,6 +64,17 @@ impl Roles {
     }
 }
 
+/// What a node is for all groups together.
+pub(super) fn for_all(mut roles: impl Iterator<Item = Role>) -> Role {
+    let Some(first) = roles.next() else { return Role::Unknown };
+    let active = |role: Role| role == Role::Active;
+    match roles.all(|role| active(role) == active(first)) {
+        true if active(first) => Role::Active,
+        true => Role::Backup,
+        false => Role::Unknown,
+    }
+}
+
 /// Walks over all entries, a stretch with each call.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Walk {
@@ -69,12 +92,19 @@ pub(super) struct Walk {
 }
 
 impl Replica {
-    pub(super) fn take_roles(&mut self, roles: Vec<(GroupTag, Role)>, out: &mut Vec<Output>) {
+    pub(super) fn take_roles(
+        &mut self,
+        now: Timestamp,
+        roles: Vec<(GroupTag, Role)>,
+        out: &mut Vec<Output>,
+    ) {
         let roles: BTreeMap<_, _> = roles.into_iter().collect();
         if roles == self.roles.roles {
             return;
         }
+        let before = for_all(self.roles.roles.values().copied());
         self.roles.roles = roles;
+        self.divide(now, before);
         if self.peer.liveness == Liveness::Alive {
             self.roles.contact_lost();
         } else {
@@ -90,8 +120,56 @@ impl Replica {
         match self.roles.of(group) {
             Role::Active => true,
             Role::Backup => false,
+            Role::Unknown if self.roles.is_shared(group) => flags.has(Flags::MINE),
             Role::Unknown => flags.has(Flags::MINE) || self.peer.lost,
         }
+    }
+
+    /// Whether a session belongs to all groups, and each node is active for some.
+    pub(super) fn is_divided(&self, group: GroupTag) -> bool {
+        self.roles.is_shared(group) && self.roles.of(group) == Role::Unknown
+    }
+
+    /// Sessions that belong to all groups have been those of the node that was active for all.
+    /// Packets will show which ones are the other's now.
+    fn divide(&mut self, now: Timestamp, before: Role) {
+        let after = for_all(self.roles.roles.values().copied());
+        match (before, after) {
+            (_, Role::Backup) => self.set_mine(false),
+            (Role::Active, Role::Unknown) => self.set_mine(!self.roles.yields),
+            _ => {}
+        }
+        self.roles.yields &= after == Role::Active;
+        if self.roles.roles.len() > 1 {
+            self.check_at(now.after(SHOWN_AFTER));
+        }
+    }
+
+    /// The peer's daemon is another one and carries nothing yet.
+    pub(super) fn take_all(&mut self) {
+        if self.is_divided(GroupTag::default()) {
+            self.set_mine(true);
+            self.begin_walk();
+        }
+    }
+
+    /// Whether sessions that belong to all groups are this node's.
+    fn set_mine(&mut self, mine: bool) {
+        for index in 0..self.store.end() {
+            let Some(entry) = self.store.entry_mut(index) else { continue };
+            if self.roles.is_shared(entry.group) && !entry.flags.has(Flags::DEAD) {
+                entry.flags.set(Flags::MINE, mine);
+            }
+        }
+    }
+
+    /// Packets go through a session here that was thought to be the peer's.
+    pub(super) fn claim(&mut self, index: Index) {
+        let Some((_, version)) = self.store.get(index) else { return };
+        self.store.set_version(index, version.saturating_add(1));
+        self.store.set(index, Flags::MINE, true);
+        self.store.set(index, Flags::HELD | Flags::UNPROVEN, false);
+        self.send_soon(index, false);
     }
 
     /// Looks over all entries whether their timeouts in the kernel are right.
@@ -178,8 +256,25 @@ impl Replica {
         self.roles.note_active();
         if split != [0; 4] {
             self.heal(&split);
+            self.settle_shared(now);
             self.begin_resync(now, super::ResyncReason::Split, out);
         }
+    }
+
+    /// Both nodes forwarded for sessions that belong to all groups: they are those of the one that
+    /// leads, until packets show what is the other's.
+    fn settle_shared(&mut self, now: Timestamp) {
+        if self.roles.roles.len() < 2 {
+            return;
+        }
+        let leads = self.config.leads();
+        if self.roles.of(GroupTag::default()) == Role::Active {
+            self.roles.yields = !leads;
+        } else {
+            self.set_mine(leads && self.is_divided(GroupTag::default()));
+            self.begin_walk();
+        }
+        self.check_at(now.after(SHOWN_AFTER));
     }
 
     /// Both nodes forwarded for these groups. What one of them ended may live on the other, so
@@ -188,7 +283,7 @@ impl Replica {
         for index in 0..self.store.end() {
             let Some(entry) = self.store.entry(index).copied() else { continue };
             let bits = split.get(usize::from(entry.group.0 / 64)).copied().unwrap_or_default();
-            if bits >> (entry.group.0 % 64) & 1 == 0 {
+            if bits >> (entry.group.0 % 64) & 1 == 0 && !self.roles.is_shared(entry.group) {
                 continue;
             }
             if entry.flags.has(Flags::DEAD) {

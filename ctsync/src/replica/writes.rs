@@ -151,6 +151,12 @@ impl Replica {
             if !flags.has(Flags::KERNEL) {
                 return None;
             }
+            let asks = flags.has(Flags::RAN_OUT) && self.roles.is_shared(session.group);
+            if asks && session.expectation.is_none() {
+                let timeout = coarse::rounded(session.timeout);
+                session.timeout = self.config.touched_below(timeout);
+                return Some((Write { op: WriteOp::DeleteIdle, session }, false));
+            }
             WriteOp::Delete
         } else if flags.has(Flags::REPLACE) {
             WriteOp::Replace
@@ -170,7 +176,7 @@ impl Replica {
         session.timeout = coarse::rounded(session.timeout);
         // An expectation isn't held: it is short-lived, and comes again if it is wanted.
         if held && session.expectation.is_none() {
-            session.timeout = session.timeout.max(self.config.hold);
+            session.timeout = self.config.held(session.timeout);
         }
         Some((Write { op, session }, held))
     }
@@ -224,7 +230,17 @@ impl Replica {
         out: &mut Vec<Output>,
     ) {
         match (op, result) {
-            (WriteOp::Delete, WriteResult::Done | WriteResult::Missing) => {
+            (WriteOp::DeleteIdle, WriteResult::Busy) => {
+                // It is alive again, unless it is none that is replicated.
+                if self.store.flags(index).has(Flags::DEAD) {
+                    self.store.set(index, Flags::RAN_OUT, false);
+                    self.write_soon(index);
+                }
+            }
+            (
+                WriteOp::Delete | WriteOp::DeleteIdle,
+                WriteResult::Done | WriteResult::Missing,
+            ) => {
                 self.store.set(index, Flags::KERNEL, false);
                 if !self.store.flags(index).has(Flags::DEAD) {
                     self.write_soon(index);

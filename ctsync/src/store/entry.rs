@@ -66,6 +66,8 @@ impl Flags {
     pub(crate) const PARKED: Self = Self(1 << 14);
     /// Its key has yet to be translated.
     pub(crate) const FOREIGN: Self = Self(1 << 15);
+    /// Of one that has ended: its time has run out, nobody wanted it to end.
+    pub(crate) const RAN_OUT: Self = Self::FOREIGN;
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -3,7 +3,7 @@
 
 use super::bytes::{Malformed, Reader, Writer};
 use super::fields::{
-    ADDRESSES, ENDED, KIND, KNOWN, MARK, PORT_A, PORT_B, REPLY, VERSION, ZONE, differing,
+    ADDRESSES, ENDED, KIND, KNOWN, MARK, PORT_A, PORT_B, REPLY, TIMEOUT, VERSION, ZONE, differing,
     get_fields, put_fields,
 };
 use super::tuples::{
@@ -29,6 +29,8 @@ pub enum Change {
         identity: Identity,
         /// The number of its last version.
         version: u32,
+        /// Whether its time had run out, as against that somebody ended it.
+        ran_out: bool,
     },
 }
 
@@ -65,15 +67,16 @@ impl RecordWriter {
         let previous = &mut self.0;
         let (identity, version) = match change {
             Change::Put { session, version } => (session.identity(), *version),
-            Change::End { identity, version } => (*identity, *version),
+            Change::End { identity, version, .. } => (*identity, *version),
         };
         let mut bits = differing_identity(&identity, previous);
         if version != previous.version {
             bits |= VERSION;
         }
         match change {
-            Change::End { .. } => {
-                writer.number(bits | ENDED);
+            Change::End { ran_out, .. } => {
+                // Of one that has ended no timeout follows.
+                writer.number(bits | ENDED | if *ran_out { TIMEOUT } else { 0 });
                 put_identity(writer, bits, &identity, previous);
                 if bits & VERSION != 0 {
                     writer.number(version.into());
@@ -138,7 +141,7 @@ impl RecordReader {
         }
         let version = previous.version;
         if ended {
-            return Ok(Change::End { identity, version });
+            return Ok(Change::End { identity, version, ran_out: bits & TIMEOUT != 0 });
         }
         let mut session = previous.session.clone();
         session.reply = previous.reply.apply(&identity.original)?;

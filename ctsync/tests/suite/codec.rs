@@ -123,7 +123,8 @@ fn session() -> impl Strategy<Value = Session> {
 fn change() -> impl Strategy<Value = Change> {
     (session(), any::<u32>(), 0u8..5).prop_map(|(session, version, end)| {
         if end == 0 {
-            Change::End { identity: session.identity(), version }
+            let ran_out = version % 2 == 0;
+            Change::End { identity: session.identity(), version, ran_out }
         } else {
             Change::Put { session, version }
         }

@@ -13,5 +13,6 @@ mod hostile;
 mod keys;
 mod offers;
 mod recording;
+mod shared;
 mod sim;
 mod simulation;

@@ -1,6 +1,6 @@
 //! What happens to the pair: packets of sessions, and faults.
 
-use super::host::{GROUPS, RULES};
+use super::host::{GROUPS, RULES, SHARED};
 use super::{Due, MS, Nanos, OWNED, Side, World};
 use std::net::Ipv6Addr;
 use twinwall_ctsync::model::{
@@ -15,6 +15,8 @@ const POPULATION: usize = 250;
 pub(crate) struct Client {
     pub(crate) number: u32,
     pub(crate) session: Session,
+    /// The group whose virtual routers it goes through; the session need not tell.
+    pub(crate) path: GroupTag,
 }
 
 impl World {
@@ -54,8 +56,9 @@ impl World {
         if self.sessions.iter().any(|client| client.number == number) {
             return;
         }
-        let group = GROUPS[(number % 2) as usize];
-        let Some(side) = self.carrier(group, number) else { return };
+        let path = GROUPS[(number % 2) as usize];
+        let Some(side) = self.carrier(path, number) else { return };
+        let group = if number.is_multiple_of(3) { SHARED } else { path };
         let rule = self.rng.below(RULES.into()) as u32;
         let mut session = draw(number, self.rng.next());
         session.group = group;
@@ -74,7 +77,7 @@ impl World {
         }
         host.kernel.open(now, &session);
         self.summary.opened += 1;
-        self.sessions.push(Client { number, session });
+        self.sessions.push(Client { number, session, path });
         self.notify(side);
     }
 
@@ -86,7 +89,7 @@ impl World {
     fn progress(&mut self) {
         let Some(at) = self.pick() else { return };
         let client = self.sessions[at].clone();
-        let Some(side) = self.carrier(client.session.group, client.number) else { return };
+        let Some(side) = self.carrier(client.path, client.number) else { return };
         self.packet(at, side);
     }
 
@@ -97,7 +100,7 @@ impl World {
         if self.split {
             return;
         }
-        let Some(side) = self.carrier(client.session.group, client.number) else { return };
+        let Some(side) = self.carrier(client.path, client.number) else { return };
         if self.host(side.other()).node.is_some() {
             self.packet(at, side.other());
         }
@@ -144,7 +147,7 @@ impl World {
         let Some(at) = self.pick() else { return };
         let client = self.sessions[at].clone();
         let now = self.now;
-        if let Some(side) = self.carrier(client.session.group, client.number) {
+        if let Some(side) = self.carrier(client.path, client.number) {
             let (identity, timeout) = (client.session.identity(), client.session.timeout);
             self.host_mut(side).kernel.refresh(now, &identity, timeout);
         }
@@ -153,7 +156,7 @@ impl World {
     fn close(&mut self) {
         let Some(at) = self.pick() else { return };
         let client = self.sessions.swap_remove(at);
-        if let Some(side) = self.carrier(client.session.group, client.number) {
+        if let Some(side) = self.carrier(client.path, client.number) {
             self.host_mut(side).kernel.destroy(&client.session.identity(), Origin::Traffic);
             self.notify(side);
         }
@@ -359,7 +362,7 @@ impl World {
     fn steal(&mut self) {
         let Some(at) = self.pick() else { return };
         let client = self.sessions[at].clone();
-        if let Some(side) = self.carrier(client.session.group, client.number) {
+        if let Some(side) = self.carrier(client.path, client.number) {
             let other = side.other();
             self.host_mut(other).kernel.destroy(&client.session.identity(), Origin::Local);
             self.notify(other);

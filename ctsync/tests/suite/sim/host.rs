@@ -15,6 +15,8 @@ use twinwall_ctsync::time::Timestamp;
 
 /// The groups of the pair: each host is the preferred one of one.
 pub(crate) const GROUPS: [GroupTag; 2] = [GroupTag(1), GroupTag(2)];
+/// What sessions have that belong to all groups.
+pub(crate) const SHARED: GroupTag = GroupTag(0);
 /// Bits of the mark that are the key's.
 pub(crate) const OWNED: u32 = 0x00ff_ffff;
 /// Seconds that a standby holds a session.

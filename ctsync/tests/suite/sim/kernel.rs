@@ -109,6 +109,14 @@ impl Kernel {
                     WriteResult::Missing
                 }
             }
+            WriteOp::DeleteIdle => match self.table.get(&identity) {
+                Some(kept) if kept.expires < now + seconds(session.timeout) => WriteResult::Busy,
+                Some(_) => {
+                    self.destroy(&identity, Origin::Replication);
+                    WriteResult::Done
+                }
+                None => WriteResult::Missing,
+            },
             WriteOp::Timeout => {
                 let Some(kept) = self.table.get_mut(&identity) else {
                     return WriteResult::Missing;

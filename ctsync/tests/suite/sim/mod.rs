@@ -27,9 +27,9 @@ use rng::Rng;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
-use twinwall_ctsync::model::{GroupTag, Role, Session};
+use twinwall_ctsync::model::{Delta, EventKind, GroupTag, KernelEvent, Origin, Role, Session};
 use twinwall_ctsync::offer::PolicyVersion;
-use twinwall_ctsync::replica::{Event, Output, Write};
+use twinwall_ctsync::replica::{Event, Output, Write, WriteResult};
 
 /// Everything.
 pub(crate) struct World {
@@ -277,8 +277,20 @@ impl World {
             results.push(result);
         }
         self.notify(side);
-        let out =
-            self.host_mut(side).verb(|node, out| node.written(time(now), batch, results, out));
+        let mut out = Vec::new();
+        for (write, _) in
+            writes.iter().zip(&results).filter(|(_, result)| **result == WriteResult::Busy)
+        {
+            let kept = self.host(side).kernel.table.get(&write.session.identity());
+            let Some(delta) = kept.map(|kept| Delta::whole(&kept.session)) else { continue };
+            let event = KernelEvent { kind: EventKind::Update, origin: Origin::Traffic, delta };
+            out.extend(
+                self.host_mut(side).verb(|node, out| node.kernel_event(time(now), event, out)),
+            );
+        }
+        out.extend(
+            self.host_mut(side).verb(|node, out| node.written(time(now), batch, results, out)),
+        );
         self.apply(side, out)
     }
 
@@ -286,7 +298,7 @@ impl World {
         let now = self.now;
         let mut out = Vec::new();
         for session in found {
-            let delta = twinwall_ctsync::model::Delta::whole(&session);
+            let delta = Delta::whole(&session);
             out.extend(self.host_mut(side).verb(|node, out| node.dumped(time(now), delta, out)));
         }
         if last {
