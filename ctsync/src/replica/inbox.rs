@@ -180,8 +180,7 @@ impl Replica {
 
     /// Whether this node would have a session if there were one.
     fn knows_better(&self, group: crate::model::GroupTag) -> bool {
-        let active =
-            self.roles.of(group) == Role::Active && self.peer_role(group) != Role::Active;
+        let active = self.roles.of(group) == Role::Active && self.peer_role(group) != Role::Active;
         self.is_proven() && (active || self.is_divided(group) && !self.peer_is_proven())
     }
 

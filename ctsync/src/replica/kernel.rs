@@ -348,7 +348,8 @@ impl Replica {
         }
         self.store.set(index, Flags::TOUCHED, false);
         let flags = self.store.flags(index);
-        let known = self.store.get(index).map_or(0, |(session, _)| coarse::rounded(session.timeout));
+        let known =
+            self.store.get(index).map_or(0, |(session, _)| coarse::rounded(session.timeout));
         let below = |most: u32| timeout.is_some_and(|timeout| timeout < most);
         if self.carries(group, flags) {
         } else if flags.has(Flags::HELD)

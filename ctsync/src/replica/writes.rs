@@ -237,10 +237,7 @@ impl Replica {
                     self.write_soon(index);
                 }
             }
-            (
-                WriteOp::Delete | WriteOp::DeleteIdle,
-                WriteResult::Done | WriteResult::Missing,
-            ) => {
+            (WriteOp::Delete | WriteOp::DeleteIdle, WriteResult::Done | WriteResult::Missing) => {
                 self.store.set(index, Flags::KERNEL, false);
                 if !self.store.flags(index).has(Flags::DEAD) {
                     self.write_soon(index);

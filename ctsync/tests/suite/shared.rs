@@ -115,16 +115,12 @@ fn one_node_takes_all_and_gives_its_half_back() {
     packets(&mut world, B, &a, 120);
     assert_eq!(world.host(B).kernel.table.len(), 20, "what has no packets ends");
     let b = open(&mut world, B, 20);
-    eprintln!("1: {:?}", (here(&mut world, B, &a), here(&mut world, B, &b)));
     world.schedule(0, Due::Boot { side: A });
     // It takes its own group back as soon as it has everything.
     world.pass(1_000);
     assert_eq!(world.host(A).roles[&GROUPS[0]], Role::Active);
     assert_eq!((held(&world, A, &a), held(&world, A, &b)), (20, 20), "nothing runs out there");
-    eprintln!("2: {:?}", (here(&mut world, B, &a), here(&mut world, B, &b)));
     packets(&mut world, A, &a, 30);
-    eprintln!("3: {:?}", (here(&mut world, B, &a), here(&mut world, B, &b)));
-    eprintln!("{:?} {:?}", world.host(B).kernel.table.len(), world.host(A).kernel.table.len());
     assert_eq!((held(&world, A, &a), held(&world, B, &a)), (0, 20));
     assert_eq!((here(&mut world, A, &a), here(&mut world, B, &a)), (20, 0));
     assert_eq!((here(&mut world, A, &b), here(&mut world, B, &b)), (0, 20));

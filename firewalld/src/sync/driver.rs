@@ -20,12 +20,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
-use twinwall_ctsync::model::Role;
+use twinwall_ctsync::model::{GroupTag, Role};
 use twinwall_ctsync::node::Node;
 use twinwall_ctsync::recorder::Recorder;
 use twinwall_ctsync::replica::{Event, Output, Write};
 use twinwall_ctsync::time::Timestamp;
-use twinwall_netlink::conntrack::Listener;
+use twinwall_netlink::conntrack::{self, Kind, Listener};
 use twinwall_netlink::sys;
 use twinwall_vrrp::action::State;
 use twinwall_vrrp::router::PeerReport;
@@ -40,7 +40,7 @@ const REFUSED: u32 = 300;
 const TICK: Duration = Duration::from_millis(100);
 /// How long after a takeover running sessions have shown their windows; and a sixth of how long
 /// the others are given before they are looked at again.
-const SETTLED: Duration = Duration::from_secs(10);
+pub(super) const SETTLED: Duration = Duration::from_secs(10);
 /// The shortest wait of a thread that had nothing to do.
 const PAUSE: Duration = Duration::from_micros(200);
 /// The priority among real-time threads: the lowest. Heartbeats tell a dead peer from a live one.
@@ -49,17 +49,17 @@ const REALTIME: i32 = 1;
 /// What the thread owns.
 #[derive(Debug)]
 pub(super) struct Driver {
-    node: Node,
+    pub(super) node: Node,
     datagrams: Datagrams,
     listener: Listener,
-    hands: Hands,
+    pub(super) hands: Hands,
     filter: Filter,
     inbox: Inbox,
     surroundings: Surroundings,
     recording: Option<Recording>,
     key_file: PathBuf,
     preempt_wait: Duration,
-    out: Vec<Output>,
+    pub(super) out: Vec<Output>,
     /// Writes that the writing thread has no room for yet.
     to_write: VecDeque<(u64, Vec<Write>)>,
     /// The policy whose key table the state machine has, or is about to have.
@@ -75,7 +75,10 @@ pub(super) struct Driver {
     /// Whether the last round brought nothing about.
     idle: bool,
     /// When windows are believed, after a takeover.
-    believe_at: Option<Timestamp>,
+    pub(super) believe_at: Option<Timestamp>,
+    /// Whether there are several groups, and for which ones this node is active.
+    pub(super) several: bool,
+    pub(super) active: Vec<GroupTag>,
 }
 
 impl Driver {
@@ -95,7 +98,7 @@ impl Driver {
         let filter = Filter::new(settings.replicate.clone(), surroundings.mask);
         let random = random().map_err(io("get random numbers"))?;
         let (node, config) = identity(settings, random, surroundings.mask);
-        let hands = kernel::start(filter.clone(), config.hold, &inbox.bell)
+        let hands = kernel::start(filter.clone(), config.clone(), &inbox.bell)
             .map_err(io("start the threads that write and list sessions"))?;
         listener
             .ignore_with_handshakes(&hands.ports)
@@ -133,6 +136,8 @@ impl Driver {
             held_until: None,
             idle: false,
             believe_at: None,
+            several: false,
+            active: Vec::new(),
         })
     }
 
@@ -218,7 +223,7 @@ impl Driver {
         }
     }
 
-    fn policy(&self) -> Arc<Policy> {
+    pub(super) fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.surroundings.published.load().policy)
     }
 
@@ -267,6 +272,14 @@ impl Driver {
 
     fn read_results(&mut self, now: Timestamp) {
         for written in self.hands.written.try_iter() {
+            let policy = self.surroundings.published.load();
+            for entry in written.alive {
+                // As if a notification had told of the packets that it has.
+                let event = conntrack::Event::Session { kind: Kind::Update, port: 0, entry };
+                if let Some(event) = kernel_event(event, &self.filter, &policy.policy) {
+                    self.node.kernel_event(now, event, &mut self.out);
+                }
+            }
             self.node.written(now, written.batch, written.results, &mut self.out);
         }
         for found in self.hands.found.try_iter().take(TURN) {
@@ -299,17 +312,7 @@ impl Driver {
                 self.node.resync(now, &mut self.out);
                 respond(reply, Ok(report::status(&self.node, self.overruns, now)));
             }
-            Command::Roles(roles) => {
-                let waits = |(_, role): &(_, Role)| *role == Role::Backup;
-                let standby = !roles.is_empty() && roles.iter().all(waits);
-                let before = self.hands.standby.swap(standby, Ordering::AcqRel);
-                self.node.set_roles(now, roles, &mut self.out);
-                match (before, standby) {
-                    (false, true) => self.ask(Job::Forget(self.policy())),
-                    (true, false) => self.believe_at = Some(now.after(SETTLED)),
-                    _ => {}
-                }
-            }
+            Command::Roles(roles) => self.take_roles(roles, now),
             Command::Places(sessions, reply) => {
                 let places = sessions.iter().map(|identity| self.node.place(identity)).collect();
                 // Nobody waits any more when this fails.
@@ -357,13 +360,13 @@ impl Driver {
             Event::PeerSilent => vrrp.peer(PeerReport::Silent),
             Event::PeerGone => vrrp.peer(PeerReport::Gone),
             Event::PeerStarted => self.hold(now),
-            Event::PeerRole { role, .. } => {
+            Event::PeerRole { group, role } => {
                 let state = match role {
                     Role::Active => State::Active,
                     Role::Backup => State::Backup,
                     Role::Unknown => State::Initialize,
                 };
-                vrrp.peer_state(state);
+                vrrp.peer_state(group, state);
             }
             Event::HaveEverything => {
                 self.held_until = None;
@@ -396,7 +399,7 @@ impl Driver {
     }
 
     /// Has the listing thread do something, unless that waits already.
-    fn ask(&mut self, job: Job) {
+    pub(super) fn ask(&mut self, job: Job) {
         let same = |other: &Job| std::mem::discriminant(other) == std::mem::discriminant(&job);
         if !self.jobs.iter().any(same) {
             self.jobs.push_back(job);

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use twinwall_ctsync::model::Delta;
-use twinwall_ctsync::replica::{Write, WriteOp, WriteResult};
+use twinwall_ctsync::replica::{Config, Write, WriteOp, WriteResult};
 use twinwall_netlink::conntrack::{
-    Conntrack, Entry, Expectation, Outcome, Request, Select, Writer,
+    Conntrack, Entry, Expectation, Outcome, Request, Select, TupleRef, Writer,
 };
 use twinwall_netlink::socket::Error;
 
@@ -39,6 +39,8 @@ pub(super) enum Job {
     Rules(Arc<Policy>),
     /// This node stands by: have the kernel forget windows.
     Forget(Arc<Policy>),
+    /// This node has given up one of its groups: have the kernel hold no packet against windows.
+    Relax(Arc<Policy>),
     /// This node is active: have the kernel believe the windows that it has learnt.
     Believe(Arc<Policy>),
 }
@@ -66,6 +68,8 @@ pub(super) struct Written {
     pub(super) batch: u64,
     /// A result for each.
     pub(super) results: Vec<WriteResult>,
+    /// Sessions that are [`WriteResult::Busy`].
+    pub(super) alive: Vec<Entry>,
 }
 
 /// The driver's ends.
@@ -81,12 +85,13 @@ pub(super) struct Hands {
     pub(super) standby: Arc<AtomicBool>,
 }
 
-/// Starts both threads. `hold` is the timeout of sessions that this node doesn't carry, in seconds.
+/// Starts both threads. `config` says how long sessions are held that this node doesn't carry.
 ///
 /// # Errors
 /// When a socket or a thread can't be had.
-pub(super) fn start(filter: Filter, hold: u32, bell: &Bell) -> std::io::Result<Hands> {
+pub(super) fn start(filter: Filter, config: Config, bell: &Bell) -> std::io::Result<Hands> {
     let writer = Writer::open()?;
+    let looker = Conntrack::open()?;
     let second = Writer::open()?;
     let ports = [writer.port(), second.port()];
     let (writes, to_write) = sync_channel(WAITING);
@@ -95,11 +100,11 @@ pub(super) fn start(filter: Filter, hold: u32, bell: &Bell) -> std::io::Result<H
     let theirs = bell.clone();
     std::thread::Builder::new()
         .name("sync-write".into())
-        .spawn(move || write_all(writer, &to_write, &tell, &theirs))?;
+        .spawn(move || write_all((writer, looker), &to_write, &tell, &theirs))?;
     let (jobs, to_do) = sync_channel(WAITING);
     let (tell, found) = sync_channel(WAITING);
     let (theirs, known) = (bell.clone(), Arc::clone(&standby));
-    let lister = Lister { filter, writer: second, standby: known, hold };
+    let lister = Lister { filter, writer: second, standby: known, config };
     std::thread::Builder::new()
         .name("sync-list".into())
         .spawn(move || work(lister, &to_do, &tell, &theirs))?;
@@ -107,14 +112,14 @@ pub(super) fn start(filter: Filter, hold: u32, bell: &Bell) -> std::io::Result<H
 }
 
 fn write_all(
-    mut writer: Writer,
+    (mut writer, mut looker): (Writer, Conntrack),
     writes: &Receiver<(u64, Vec<Write>)>,
     tell: &SyncSender<Written>,
     bell: &Bell,
 ) {
     while let Ok((batch, writes)) = writes.recv() {
-        let results = write(&mut writer, &writes);
-        if tell.send(Written { batch, results }).is_err() {
+        let (results, alive) = write(&mut writer, &mut looker, &writes);
+        if tell.send(Written { batch, results, alive }).is_err() {
             return;
         }
         bell.ring();
@@ -125,13 +130,30 @@ fn write_all(
 enum Thing {
     Session(Entry),
     Expectation(Expectation),
+    /// One that isn't to be deleted, since packets go through it.
+    Busy,
     Nothing,
 }
 
-fn write(writer: &mut Writer, writes: &[Write]) -> Vec<WriteResult> {
+fn write(
+    writer: &mut Writer,
+    looker: &mut Conntrack,
+    writes: &[Write],
+) -> (Vec<WriteResult>, Vec<Entry>) {
+    let mut alive = Vec::new();
     let things: Vec<Thing> = writes
         .iter()
         .map(|write| match write.session.expectation {
+            None if write.op == WriteOp::DeleteIdle => {
+                let entry = convert::entry(&write.session);
+                match busy(looker, &entry) {
+                    None => Thing::Session(entry),
+                    Some(entry) => {
+                        alive.push(entry);
+                        Thing::Busy
+                    }
+                }
+            }
             None => Thing::Session(convert::entry(&write.session)),
             Some(_) => {
                 convert::expectation(&write.session).map_or(Thing::Nothing, Thing::Expectation)
@@ -146,18 +168,30 @@ fn write(writer: &mut Writer, writes: &[Write]) -> Vec<WriteResult> {
         tracing::warn!(%error, "cannot write sessions");
     }
     let mut outcomes = outcomes.into_iter();
-    things
+    let results = things
         .iter()
         .map(|thing| match thing {
+            Thing::Busy => WriteResult::Busy,
             Thing::Nothing => WriteResult::Refused(INVALID),
             _ => outcomes.next().map_or(WriteResult::Refused(IO), result),
         })
-        .collect()
+        .collect();
+    (results, alive)
+}
+
+/// A session that has less time left than `entry` says: a packet has set it since it was held.
+fn busy(looker: &mut Conntrack, entry: &Entry) -> Option<Entry> {
+    let found = looker.entry(TupleRef::Original(&entry.original), entry.zone);
+    let found = found.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot look a session up");
+        None
+    });
+    found.filter(|found| found.timeout < entry.timeout)
 }
 
 fn request(op: WriteOp, thing: &Thing) -> Option<Request<'_>> {
     Some(match (op, thing) {
-        (_, Thing::Nothing) => return None,
+        (_, Thing::Nothing | Thing::Busy) => return None,
         (WriteOp::Create, Thing::Session(entry)) => Request::Put(entry),
         (WriteOp::Update, Thing::Session(entry)) => Request::Update(entry),
         (WriteOp::Replace, Thing::Session(entry)) => Request::Renew(entry),
@@ -166,10 +200,10 @@ fn request(op: WriteOp, thing: &Thing) -> Option<Request<'_>> {
             zone: entry.zone,
             seconds: entry.timeout.unwrap_or(0),
         },
-        (WriteOp::Delete, Thing::Session(entry)) => {
+        (WriteOp::Delete | WriteOp::DeleteIdle, Thing::Session(entry)) => {
             Request::Delete { original: &entry.original, zone: entry.zone, id: None }
         }
-        (WriteOp::Delete, Thing::Expectation(expectation)) => {
+        (WriteOp::Delete | WriteOp::DeleteIdle, Thing::Expectation(expectation)) => {
             Request::Unexpect { tuple: &expectation.tuple, zone: expectation.zone, id: None }
         }
         (_, Thing::Expectation(expectation)) => Request::Expect(expectation),
@@ -193,17 +227,23 @@ struct Lister {
     filter: Filter,
     writer: Writer,
     standby: Arc<AtomicBool>,
-    hold: u32,
+    config: Config,
 }
 
 fn work(lister: Lister, jobs: &Receiver<Job>, tell: &SyncSender<Found>, bell: &Bell) {
-    let Lister { filter, mut writer, standby, hold } = lister;
+    let Lister { filter, mut writer, standby, config } = lister;
     while let Ok(job) = jobs.recv() {
         let found = match job {
             Job::Forget(policy) => {
-                match windows::forget(&mut writer, &filter, &policy, &standby, hold) {
+                match windows::forget(&mut writer, &filter, &policy, &standby, &config) {
                     Ok(count) => tracing::debug!(count, "sync: windows are forgotten"),
                     Err(error) => tracing::warn!(%error, "cannot list sessions"),
+                }
+                continue;
+            }
+            Job::Relax(policy) => {
+                if let Err(error) = windows::relax(&mut writer, &filter, &policy) {
+                    tracing::warn!(%error, "cannot list sessions");
                 }
                 continue;
             }

@@ -22,6 +22,7 @@ mod keys;
 mod notification;
 mod recorder;
 mod report;
+mod roles;
 mod rules;
 pub mod settings;
 mod silence;

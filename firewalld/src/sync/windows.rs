@@ -5,28 +5,34 @@
 //!   (`BE_LIBERAL`): the first packets after a takeover may be old ones.
 //! - When this node has become active and packets have gone both ways, the windows are right and
 //!   the flag goes.
+//! - When this node has given up one of several groups, no session is held against its windows any
+//!   more.
 //! - When this node stands by, sessions that it has forwarded are made anew: nothing else makes
 //!   the kernel forget old windows.
 
 use super::filter::Filter;
 use crate::snapshot::Policy;
 use std::sync::atomic::{AtomicBool, Ordering};
+use twinwall_ctsync::replica::Config;
 use twinwall_netlink::conntrack::{
     Conntrack, Entry, Expectation, ProtoInfo, Request, Select, TcpEnd, TcpInfo, Writer,
 };
 use twinwall_netlink::socket::Error;
 
+/// `TCP_CONNTRACK_ESTABLISHED` of `linux/netfilter/nf_conntrack_tcp.h`, the state with the one
+/// timeout of days.
+const ESTABLISHED: u8 = 3;
 /// Sessions that are changed at a time.
 const CHUNK: usize = 64;
 
 /// Makes the TCP sessions anew that this node has forwarded, with their expectations, for as long
-/// as it stands by. `hold` is the timeout that they get, in seconds. Returns how many.
+/// as it stands by. `config` says which timeouts they get. Returns how many.
 pub(super) fn forget(
     writer: &mut Writer,
     filter: &Filter,
     policy: &Policy,
     standby: &AtomicBool,
-    hold: u32,
+    config: &Config,
 ) -> Result<u64, Error> {
     let mut expectations = Vec::new();
     Conntrack::open()?.expectations(|expectation| expectations.push(expectation))?;
@@ -36,7 +42,7 @@ pub(super) fn forget(
         if !standby.load(Ordering::Acquire) {
             return;
         }
-        let anew: Vec<Entry> = entries.iter().map(|entry| without_windows(entry, hold)).collect();
+        let anew: Vec<Entry> = entries.iter().map(|entry| without_windows(entry, config)).collect();
         let theirs = |entry: &Entry| -> Vec<&Expectation> {
             expectations.iter().filter(|expectation| expectation.master == entry.original).collect()
         };
@@ -83,6 +89,21 @@ pub(super) fn believe(
     Ok(left)
 }
 
+/// Has the kernel hold no packet of any session against its windows: this node has given up some
+/// of the sessions, and which ones isn't known.
+pub(super) fn relax(writer: &mut Writer, filter: &Filter, policy: &Policy) -> Result<(), Error> {
+    let mut set = |entries: &[Entry]| {
+        let requests: Vec<Request<'_>> = entries
+            .iter()
+            .map(|entry| Request::Liberal { original: &entry.original, zone: entry.zone, on: true })
+            .collect();
+        if let Err(error) = writer.write(&requests, &mut Vec::new()) {
+            tracing::warn!(%error, "cannot have sessions not held against their windows");
+        }
+    };
+    each_tcp(filter, policy, |tcp| tcp.has_windows() && !is_liberal(tcp), &mut set)
+}
+
 /// Hands replicated TCP sessions that are of some kind over, a few at a time.
 fn each_tcp(
     filter: &Filter,
@@ -124,12 +145,16 @@ fn both_have_windows(tcp: &TcpInfo) -> bool {
     tcp.ends.is_some_and(|ends| ends.iter().all(known))
 }
 
-fn without_windows(entry: &Entry, hold: u32) -> Entry {
+fn without_windows(entry: &Entry, config: &Config) -> Entry {
     let mut anew = entry.clone();
+    let mut held = config.held(0);
     if let Some(ProtoInfo::Tcp(tcp)) = &mut anew.proto {
+        if tcp.state == ESTABLISHED {
+            held = config.held(u32::MAX);
+        }
         *tcp = tcp.portable().liberal();
     }
-    anew.timeout = anew.timeout.map(|timeout| timeout.max(hold));
+    anew.timeout = anew.timeout.map(|timeout| timeout.max(held));
     anew
 }
 

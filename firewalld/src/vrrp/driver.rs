@@ -227,7 +227,7 @@ impl Driver {
                 self.node.peer_report(now, report, &mut self.out);
                 self.perform(now, None);
             }
-            Command::PeerState(state) => self.peer_state(state, now),
+            Command::PeerState(group, state) => self.peer_state(group, state, now),
             Command::Hold(time) => self.hold(now.after(time), now),
             Command::Allow => self.allow(now),
             Command::PeerReady(id) => self.peer_is_ready(id, now),

@@ -52,6 +52,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use twinwall_ctsync::model::GroupTag;
 use twinwall_vrrp::action::State;
 use twinwall_vrrp::router::PeerReport;
 use twinwall_vrrp::track::Health;
@@ -68,7 +69,7 @@ enum Command {
     Health { track: String, health: Health },
     Configure { groups: Vec<settings::Group>, done: tokio::sync::oneshot::Sender<()> },
     Peer(PeerReport),
-    PeerState(State),
+    PeerState(GroupTag, State),
     Hold(Duration),
     Allow,
     PeerReady(u32),
@@ -180,9 +181,9 @@ impl Sender {
         let _ = self.send(Command::Peer(report));
     }
 
-    /// What the sync channel says of the peer's only group.
-    pub(crate) fn peer_state(&self, state: State) {
-        let _ = self.send(Command::PeerState(state));
+    /// What the sync channel says of one of the peer's groups.
+    pub(crate) fn peer_state(&self, group: GroupTag, state: State) {
+        let _ = self.send(Command::PeerState(group, state));
     }
 
     /// Sessions of the peer are still to come: it isn't relieved for so long.

@@ -3,6 +3,7 @@
 //! Goes in: what the sync channel knows of the peer. Comes out: what this node is for its groups,
 //! and questions whether the peer has everything. Without replication nothing waits.
 
+use super::bound::Bound;
 use super::driver::Driver;
 use crate::sync;
 use std::collections::BTreeMap;
@@ -30,25 +31,31 @@ impl Replication {
 }
 
 impl Driver {
-    /// Tells what this node is for its groups, if that has changed. A session can't be told to
-    /// belong to one of several groups; then each stays where it changed last.
+    /// Tells what this node is for its groups, if that has changed.
     pub(super) fn tell_roles(&mut self) {
         let Some(sync) = &self.replication.sync else { return };
-        let roles = match self.groups.as_slice() {
-            [only] => {
-                let group = only.seat.as_ref().ok().and_then(|seat| self.node.group(seat.id));
-                let role = match group.map(twinwall_vrrp::group::Group::state) {
-                    Some(State::Active) => Role::Active,
-                    Some(State::Backup | State::Initialize) | None => Role::Backup,
-                };
-                vec![(GroupTag::default(), role)]
+        let role = |bound: &Bound| {
+            let group = bound.seat.as_ref().ok().and_then(|seat| self.node.group(seat.id));
+            match group.map(twinwall_vrrp::group::Group::state) {
+                Some(State::Active) => Role::Active,
+                Some(State::Backup | State::Initialize) | None => Role::Backup,
             }
-            _ => Vec::new(),
         };
+        let roles: Vec<_> = self.tags().map(|(tag, bound)| (tag, role(bound))).collect();
         if self.replication.told.as_ref() != Some(&roles) {
             sync.roles(roles.clone());
             self.replication.told = Some(roles);
         }
+    }
+
+    /// The groups with the numbers that replication knows them by. All sessions belong to the only
+    /// group, or where there are several to none of these: nothing tells which. The number of a
+    /// group is the place of its name among all names, so it is the same on both nodes.
+    fn tags(&self) -> impl Iterator<Item = (GroupTag, &Bound)> {
+        let mut bounds: Vec<&Bound> = self.groups.iter().collect();
+        bounds.sort_by(|a, b| a.settings.name.cmp(&b.settings.name));
+        let first = u8::from(bounds.len() > 1);
+        (first..=u8::MAX).map(GroupTag).zip(bounds)
     }
 
     /// Sessions of the peer are still to come.
@@ -70,12 +77,12 @@ impl Driver {
         self.node.allow_preemption(now);
     }
 
-    /// The state of the peer's group, if there is only one.
-    pub(super) fn peer_state(&mut self, state: State, now: Timestamp) {
-        if let [only] = self.groups.as_slice()
-            && let Ok(seat) = &only.seat
-        {
-            self.node.peer_state(seat.id, state, now, &mut self.out);
+    /// The state of one of the peer's groups.
+    pub(super) fn peer_state(&mut self, group: GroupTag, state: State, now: Timestamp) {
+        let found = self.tags().find(|(tag, _)| *tag == group);
+        let id = found.and_then(|(_, bound)| Some(bound.seat.as_ref().ok()?.id));
+        if let Some(id) = id {
+            self.node.peer_state(id, state, now, &mut self.out);
             self.perform(now, None);
         }
     }

@@ -17,6 +17,14 @@ pub(crate) struct Kept {
     pub(crate) expires: Nanos,
 }
 
+impl Kept {
+    /// The session with the time that it has left.
+    pub(crate) fn left(&self, now: Nanos) -> Session {
+        let left = u32::try_from(self.expires.saturating_sub(now) / 1_000_000_000);
+        Session { timeout: left.unwrap_or(u32::MAX), ..self.session.clone() }
+    }
+}
+
 /// The table of a host.
 #[derive(Debug, Default)]
 pub(crate) struct Kernel {

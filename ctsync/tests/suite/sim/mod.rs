@@ -282,7 +282,7 @@ impl World {
             writes.iter().zip(&results).filter(|(_, result)| **result == WriteResult::Busy)
         {
             let kept = self.host(side).kernel.table.get(&write.session.identity());
-            let Some(delta) = kept.map(|kept| Delta::whole(&kept.session)) else { continue };
+            let Some(delta) = kept.map(|kept| Delta::whole(&kept.left(now))) else { continue };
             let event = KernelEvent { kind: EventKind::Update, origin: Origin::Traffic, delta };
             out.extend(
                 self.host_mut(side).verb(|node, out| node.kernel_event(time(now), event, out)),
@@ -315,12 +315,13 @@ impl World {
 
     /// Reads the next stretch of the table; it reaches the daemon later.
     fn dump_next(&mut self, side: Side) {
+        let now = self.now;
         let host = self.host_mut(side);
         let Some(left) = &mut host.dumping else { return };
         let part: Vec<_> = (0..20).map_while(|_| left.pop_front()).collect();
         let last = left.is_empty();
         let kept = part.iter().filter_map(|identity| host.kernel.table.get(identity));
-        let found: Vec<Session> = kept.map(|kept| kept.session.clone()).collect();
+        let found: Vec<Session> = kept.map(|kept| kept.left(now)).collect();
         let boot = host.starts;
         let after = self.rng.below(400_000);
         self.schedule(after, Due::Dumped { side, boot, found, last });

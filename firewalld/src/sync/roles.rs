@@ -1,0 +1,55 @@
+//! What follows in the kernel from what this node is for its VRRP groups: TCP windows that have to
+//! be forgotten, or not to be believed.
+//!
+//! Goes in: roles. Comes out: jobs for the listing thread. Not here: whose sessions are (crate
+//! twinwall-ctsync).
+
+use super::driver::{Driver, SETTLED};
+use super::kernel::Job;
+use std::sync::atomic::Ordering;
+use twinwall_ctsync::model::{GroupTag, Role};
+use twinwall_ctsync::time::Timestamp;
+
+/// Whether the kernel holds no packet against TCP windows.
+const LIBERAL: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal";
+
+impl Driver {
+    /// This node has become something else for its groups.
+    pub(super) fn take_roles(&mut self, roles: Vec<(GroupTag, Role)>, now: Timestamp) {
+        let several = roles.len() > 1;
+        if several && !std::mem::replace(&mut self.several, several) {
+            look_at_windows();
+        }
+        self.several = several;
+        let active = roles.iter().filter(|(_, role)| *role == Role::Active);
+        let active: Vec<GroupTag> = active.map(|(group, _)| *group).collect();
+        let standby = !roles.is_empty() && active.is_empty();
+        let before = self.hands.standby.swap(standby, Ordering::AcqRel);
+        let gives_up = self.active.iter().any(|group| !active.contains(group));
+        self.active = active;
+        self.node.set_roles(now, roles, &mut self.out);
+        if standby && !before {
+            self.ask(Job::Forget(self.policy()));
+        } else if several && gives_up {
+            // Their windows are old when the sessions of that group come back.
+            self.ask(Job::Relax(self.policy()));
+        }
+        // With several groups a session's directions may take different nodes, which then know
+        // half of its windows each.
+        self.believe_at = match (before, standby) {
+            _ if several => None,
+            (true, false) => Some(now.after(SETTLED)),
+            _ => self.believe_at,
+        };
+    }
+}
+
+fn look_at_windows() {
+    let value = std::fs::read_to_string(LIBERAL);
+    if value.is_ok_and(|value| value.trim() == "0") {
+        tracing::warn!(
+            "sync: with several groups nf_conntrack_tcp_be_liberal should be 1: where a reply takes \
+             the other node than its request, packets may be dropped as invalid"
+        );
+    }
+}
