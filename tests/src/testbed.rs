@@ -23,6 +23,9 @@ use std::{fs, process};
 /// The policy of a testbed that was given none.
 pub const DEFAULT_POLICY: &str = include_str!("../policies/default.yaml");
 
+/// As the manual asks of a pair of which both gateways are active.
+const LIBERAL: &str = "echo 1 >/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal";
+
 /// A testbed that is up.
 ///
 /// One that was built goes with this value; one that was opened or kept stays up.
@@ -143,14 +146,15 @@ impl Builder {
         self
     }
 
-    /// What VRRP is told, with [`Gateways::Two`].
+    /// What VRRP is told, with [`Gateways::Two`] or [`Gateways::TwoActive`].
     #[must_use]
     pub fn vrrp(mut self, vrrp: Vrrp) -> Self {
         self.vrrp = vrrp;
         self
     }
 
-    /// Whether the daemons replicate sessions, with [`Gateways::Two`].
+    /// Whether the daemons replicate sessions, with [`Gateways::Two`] or
+    /// [`Gateways::TwoActive`].
     #[must_use]
     pub const fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
@@ -236,7 +240,7 @@ impl Builder {
         record.save()?;
         drop(guard);
         testbed.furnish()?;
-        if self.gateways == Gateways::Two {
+        if self.gateways.elect() {
             let key = testbed.record.folder.join("sync.key");
             if self.sync {
                 write_key(&key).attempt(|| format!("write {}", key.display()))?;
@@ -247,6 +251,9 @@ impl Builder {
                     text.push_str(&vrrp::sync_section(gateway.name(), &key));
                 }
                 gateway.configure(&text)?;
+                if self.gateways == Gateways::TwoActive {
+                    gateway.run("sh", &["-c", LIBERAL])?;
+                }
             }
         }
         if self.daemon {

@@ -22,6 +22,9 @@ pub const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x40, 0, 0, 0, 0, 
 /// An address of the gateway on the WAN that translations to inside servers can use.
 pub const PUBLISHED_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 
+/// The host part of the second address that hosts use as their gateway.
+const SECOND: u8 = 4;
+
 /// How many gateways there are, and who holds the addresses that hosts use as their gateway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -34,6 +37,18 @@ pub enum Gateways {
     Two,
     /// The same, but `gw-a` holds the addresses, for good.
     TwoStatic,
+    /// Two with a second set of addresses on each segment, so that each gateway can be active for
+    /// one: `client` uses the first set and `client2` the second, and so do the routes back to
+    /// them.
+    TwoActive,
+}
+
+impl Gateways {
+    /// Whether VRRP holds the addresses that hosts use as their gateway.
+    #[must_use]
+    pub const fn elect(self) -> bool {
+        matches!(self, Self::Two | Self::TwoActive)
+    }
 }
 
 /// What joins interfaces.
@@ -88,6 +103,19 @@ impl Segment {
     pub fn virtual_v6(self) -> Vec<IpAddr> {
         let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 1, self.number());
         vec![IpAddr::V6(link_local), self.v6(1).address]
+    }
+
+    /// The second IPv4 address of a pair of which both gateways are active.
+    #[must_use]
+    pub fn second_v4(self) -> Vec<IpAddr> {
+        vec![self.v4(SECOND).address]
+    }
+
+    /// The second IPv6 addresses, a link-local one first.
+    #[must_use]
+    pub fn second_v6(self) -> Vec<IpAddr> {
+        let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 2, self.number());
+        vec![IpAddr::V6(link_local), self.v6(SECOND.into()).address]
     }
 
     /// The IPv4 address with this host part.
@@ -245,7 +273,7 @@ impl Topology {
         let published = Prefix::host(IpAddr::V4(PUBLISHED_V4));
         match gateways {
             Gateways::One => nodes.push(gateway("gw-a", &[2, 1], None, Some(published))),
-            Gateways::Two => {
+            Gateways::Two | Gateways::TwoActive => {
                 nodes.push(gateway("gw-a", &[2], Some(1), None));
                 nodes.push(gateway("gw-b", &[3], Some(2), None));
             }
@@ -253,6 +281,9 @@ impl Topology {
                 nodes.push(gateway("gw-a", &[2, 1], Some(1), Some(published)));
                 nodes.push(gateway("gw-b", &[3], Some(2), None));
             }
+        }
+        if gateways == Gateways::TwoActive {
+            nodes.iter_mut().for_each(use_second);
         }
         Self { nodes }
     }
@@ -302,6 +333,26 @@ fn server() -> NodeSpec {
             inside("2001:db8:10::/64", segment.v6(1)),
             inside("2001:db8:20::/64", segment.v6(1)),
         ],
+    }
+}
+
+/// Has `client2` use the second set of addresses, and the others use it to reach that.
+fn use_second(node: &mut NodeSpec) {
+    let Some(segment) = node.interfaces.first().map(|interface| interface.segment) else { return };
+    let [v4, v6] = [segment.v4(SECOND), segment.v6(SECOND.into())].map(|prefix| prefix.address);
+    match (node.role, node.name) {
+        (Role::Host, "client2") => {
+            for route in &mut node.routes {
+                route.via = if route.via.is_ipv4() { v4 } else { v6 };
+            }
+        }
+        (Role::Host, "server" | "dmz") => {
+            for (prefix, via) in both(Segment::Lan, &[6]).into_iter().zip([v4, v6]) {
+                let to = Prefix::host(prefix.address).to_string();
+                node.routes.push(Route { to, via });
+            }
+        }
+        _ => {}
     }
 }
 
@@ -377,6 +428,26 @@ mod tests {
         assert_eq!(lan, ["fe80::1:10", "2001:db8:10::1"]);
         let wan: Vec<_> = Segment::Wan.virtual_v4().iter().map(text).collect();
         assert_eq!(wan, ["203.0.113.1", "203.0.113.10"]);
+    }
+
+    #[test]
+    fn each_client_of_an_active_pair_has_its_own_way_there_and_back() {
+        let topology = Topology::new(Gateways::TwoActive);
+        let routes = |name: &str| -> Vec<String> {
+            let routes = &topology.node(name).unwrap().routes;
+            routes.iter().map(|route| format!("{} {}", route.to, route.via)).collect()
+        };
+        assert_eq!(routes("client"), ["default 10.0.0.1", "default 2001:db8:10::1"]);
+        assert_eq!(routes("client2"), ["default 10.0.0.4", "default 2001:db8:10::4"]);
+        assert!(routes("server").contains(&"10.0.0.6/32 203.0.113.4".to_owned()));
+        assert!(routes("dmz").contains(&"2001:db8:10::6/128 2001:db8:20::4".to_owned()));
+        let taken: HashSet<_> = topology.nodes.iter().flat_map(NodeSpec::addresses).collect();
+        for segment in Segment::BRIDGED {
+            let second = segment.second_v4().into_iter().chain(segment.second_v6());
+            let first = segment.virtual_v4().into_iter().chain(segment.virtual_v6());
+            let all: HashSet<_> = second.chain(first).collect();
+            assert!(all.is_disjoint(&taken), "{segment:?}");
+        }
     }
 
     #[test]

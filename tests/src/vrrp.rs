@@ -63,6 +63,11 @@ pub struct Vrrp {
     pub families: Vec<Family>,
     /// Priorities of `gw-a` and `gw-b`.
     pub priorities: [u8; 2],
+    /// Whether there is a second group with addresses of its own, for which the priorities are the
+    /// other way round. Only for `twinwalld`, in a testbed with [`Gateways::TwoActive`].
+    ///
+    /// [`Gateways::TwoActive`]: crate::topology::Gateways::TwoActive
+    pub active_active: bool,
     /// Lines for the group in the configuration of `twinwalld`, indented by six spaces.
     pub group_lines: String,
     /// Lines for each router in the configuration of `twinwalld`, indented by ten spaces.
@@ -81,6 +86,7 @@ impl Default for Vrrp {
             segments: Segment::BRIDGED.to_vec(),
             families: vec![Family::V4, Family::V6],
             priorities: [150, 100],
+            active_active: false,
             group_lines: String::new(),
             router_lines: String::new(),
         }
@@ -96,7 +102,9 @@ pub struct Router {
     pub segment: Segment,
     /// Which family its addresses have.
     pub family: Family,
-    /// Its number: 10 on the LAN, 20 on the DMZ, 30 on the WAN.
+    /// The group that it belongs to: 0, or 1 for the second.
+    pub group: usize,
+    /// Its number: 10 on the LAN, 20 on the DMZ, 30 on the WAN; one more in the second group.
     pub vrid: u8,
     /// What it holds.
     pub addresses: Vec<IpAddr>,
@@ -118,29 +126,31 @@ impl Vrrp {
     /// The virtual routers.
     #[must_use]
     pub fn routers(&self) -> Vec<Router> {
-        let router = |segment: Segment, family: Family| Router {
-            name: format!("{}{}", segment.name(), if family == Family::V4 { 4 } else { 6 }),
-            segment,
-            family,
-            vrid: match segment {
-                Segment::Lan => 10,
-                Segment::Dmz => 20,
-                Segment::Wan => 30,
-                Segment::Sync => 99,
-            },
-            addresses: match family {
-                Family::V4 => segment.virtual_v4(),
-                Family::V6 => segment.virtual_v6(),
-            },
+        let groups = 0..1 + usize::from(self.active_active);
+        let families = |group: usize, segment: Segment| {
+            self.families.iter().map(move |&family| router(group, segment, family))
         };
-        let families = |&segment: &Segment| self.families.iter().map(move |&f| router(segment, f));
-        self.segments.iter().flat_map(families).collect()
+        let segments = |group| self.segments.iter().flat_map(move |&s| families(group, s));
+        groups.flat_map(segments).collect()
+    }
+
+    /// The names of the groups.
+    #[must_use]
+    pub const fn groups(&self) -> &'static [&'static str] {
+        if self.active_active { &["first", "second"] } else { &["pair"] }
     }
 
     /// Every address that moves.
     #[must_use]
     pub fn addresses(&self) -> Vec<IpAddr> {
         self.routers().into_iter().flat_map(|router| router.addresses).collect()
+    }
+
+    /// The addresses of a group.
+    #[must_use]
+    pub fn addresses_of(&self, group: usize) -> Vec<IpAddr> {
+        let routers = self.routers().into_iter().filter(|router| router.group == group);
+        routers.flat_map(|router| router.addresses).collect()
     }
 
     /// How long a backup of this priority waits for an advert: three intervals and the skew time
@@ -160,12 +170,22 @@ impl Vrrp {
     /// The configuration of `twinwalld` on this gateway.
     #[must_use]
     pub fn twinwalld(&self, gateway: &str) -> String {
-        let mut text = String::from("vrrp:\n  groups:\n    - name: pair\n");
+        let mut text = String::from("vrrp:\n  groups:\n");
+        for (group, name) in self.groups().iter().enumerate() {
+            self.group(&mut text, gateway, group, name);
+        }
+        text
+    }
+
+    fn group(&self, text: &mut String, gateway: &str, group: usize, name: &str) {
         let mut line = |words: String| {
             // Writing to a String never fails.
             let _ = writeln!(text, "{words}");
         };
-        line(format!("      priority: {}", self.priority(gateway)));
+        line(format!("    - name: {name}"));
+        let other = if gateway == "gw-a" { "gw-b" } else { "gw-a" };
+        let priority = self.priority(if group == 0 { gateway } else { other });
+        line(format!("      priority: {priority}"));
         line(format!("      preempt: {}", self.preempt));
         line(format!("      preempt-delay: {}ms", self.preempt_delay.as_millis()));
         if !self.group_lines.is_empty() {
@@ -173,7 +193,7 @@ impl Vrrp {
         }
         line("      routers:".to_owned());
         let interval = self.interval.as_millis();
-        for router in self.routers() {
+        for router in self.routers().into_iter().filter(|router| router.group == group) {
             let addresses: Vec<_> = router.addresses.iter().map(|a| format!("\"{a}\"")).collect();
             line(format!("        - name: {}", router.name));
             line(format!("          interface: {}", router.segment.gateway_interface()));
@@ -191,7 +211,6 @@ impl Vrrp {
                 line(self.router_lines.trim_end().to_owned());
             }
         }
-        text
     }
 
     /// The same for keepalived, with the real-time priority that its manual advises for short
@@ -237,6 +256,28 @@ impl Vrrp {
             line("  }\n}".to_owned());
         }
         text
+    }
+}
+
+fn router(group: usize, segment: Segment, family: Family) -> Router {
+    let (number, vrid) = (if family == Family::V4 { 4 } else { 6 }, 10 + group as u8);
+    Router {
+        name: format!("{}{number}{}", segment.name(), if group == 0 { "" } else { "-second" }),
+        segment,
+        family,
+        group,
+        vrid: match segment {
+            Segment::Lan => vrid,
+            Segment::Dmz => vrid + 10,
+            Segment::Wan => vrid + 20,
+            Segment::Sync => vrid + 89,
+        },
+        addresses: match (group, family) {
+            (0, Family::V4) => segment.virtual_v4(),
+            (0, Family::V6) => segment.virtual_v6(),
+            (_, Family::V4) => segment.second_v4(),
+            (_, Family::V6) => segment.second_v6(),
+        },
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{Gateway, clock, host, keepalived};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use twinwall_control::{Request, vrrp};
@@ -128,7 +129,8 @@ impl Pair {
             host::require("keepalived", "keepalived")?;
         }
         let sync = peers.contains(&Peer::TwinwallSync);
-        let mut builder = Testbed::builder().gateways(Gateways::Two).vrrp(vrrp.clone()).sync(sync);
+        let gateways = if vrrp.active_active { Gateways::TwoActive } else { Gateways::Two };
+        let mut builder = Testbed::builder().gateways(gateways).vrrp(vrrp.clone()).sync(sync);
         if let Some(binaries) = binaries {
             builder = builder.binaries(binaries);
         }
@@ -272,12 +274,34 @@ impl Pair {
     /// # Errors
     /// When `ip` fails there.
     pub fn held(&self, side: Side) -> Result<usize, Error> {
+        self.held_of(side, &self.vrrp.addresses())
+    }
+
+    /// How many of these addresses a gateway has.
+    ///
+    /// # Errors
+    /// When `ip` fails there.
+    pub fn held_of(&self, side: Side, addresses: &[IpAddr]) -> Result<usize, Error> {
         let text = self.gateway(side)?.run("ip", &["-o", "address", "show"])?;
         let has = |address: &str| {
             let start = format!("{address}/");
             text.split_whitespace().any(|word| word.starts_with(&start))
         };
-        Ok(self.vrrp.addresses().iter().filter(|address| has(&address.to_string())).count())
+        Ok(addresses.iter().filter(|address| has(&address.to_string())).count())
+    }
+
+    /// Waits until each gateway has all virtual addresses of its own group and none of the other.
+    ///
+    /// # Errors
+    /// When it doesn't come to that.
+    pub fn wait_shared(&self) -> Result<u64, Error> {
+        let [first, second] = [0, 1].map(|group| self.vrrp.addresses_of(group));
+        self.wait("each gateway to be active for its group", |pair| {
+            Ok(pair.held_of(Side::A, &first)? == first.len()
+                && pair.held_of(Side::B, &second)? == second.len()
+                && pair.held(Side::A)? == first.len()
+                && pair.held(Side::B)? == second.len())
+        })
     }
 
     /// Waits until a gateway has all virtual addresses and the other one has none. Returns when

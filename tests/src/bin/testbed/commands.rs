@@ -28,12 +28,18 @@ pub(crate) fn run(verb: Verb) -> Result<ExitCode, Error> {
 fn up(options: Up) -> Result<(), Error> {
     let mut builder = Testbed::builder()
         .name(&options.name.name)
-        .gateways(match (options.gateways, options.fixed) {
-            (2, false) => Gateways::Two,
-            (2, true) => Gateways::TwoStatic,
+        .gateways(match (options.gateways, options.fixed, options.active_active) {
+            (_, _, true) => Gateways::TwoActive,
+            (2, true, _) => Gateways::TwoStatic,
+            (2, false, _) => Gateways::Two,
             _ => Gateways::One,
         })
-        .vrrp(Vrrp { interval: options.interval, mac: options.mac, ..Vrrp::default() })
+        .vrrp(Vrrp {
+            interval: options.interval,
+            mac: options.mac,
+            active_active: options.active_active,
+            ..Vrrp::default()
+        })
         .sync(options.sync)
         .daemon(!options.no_daemon)
         .user_namespace(options.user_namespace);

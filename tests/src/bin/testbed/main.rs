@@ -72,6 +72,9 @@ struct Up {
     /// Let gw-a of two hold the virtual addresses for good, without VRRP
     #[arg(long = "static")]
     fixed: bool,
+    /// Two gateways with a second set of virtual addresses: each is active for one set
+    #[arg(long, conflicts_with = "fixed")]
+    active_active: bool,
     /// With two, time between two adverts, as in 10ms or 1s
     #[arg(long, default_value = "100ms", value_parser = scenario::duration)]
     interval: Duration,
