@@ -51,7 +51,7 @@ const REALTIME: i32 = 1;
 pub(super) struct Driver {
     pub(super) node: Node,
     datagrams: Datagrams,
-    listener: Listener,
+    pub(super) listener: Listener,
     pub(super) hands: Hands,
     filter: Filter,
     inbox: Inbox,

@@ -1,7 +1,7 @@
-//! What follows in the kernel from what this node is for its VRRP groups: TCP windows that have to
-//! be forgotten, or not to be believed.
+//! What follows in the kernel from what this node is for its VRRP groups: which notifications are
+//! heard, and which TCP windows have to be forgotten, or not to be believed.
 //!
-//! Goes in: roles. Comes out: jobs for the listing thread. Not here: whose sessions are (crate
+//! Goes in: roles. Comes out: jobs for the listing thread, and a filter. Not here: whose sessions are (crate
 //! twinwall-ctsync).
 
 use super::driver::{Driver, SETTLED};
@@ -17,10 +17,9 @@ impl Driver {
     /// This node has become something else for its groups.
     pub(super) fn take_roles(&mut self, roles: Vec<(GroupTag, Role)>, now: Timestamp) {
         let several = roles.len() > 1;
-        if several && !std::mem::replace(&mut self.several, several) {
-            look_at_windows();
+        if several != std::mem::replace(&mut self.several, several) {
+            self.change_filter();
         }
-        self.several = several;
         let active = roles.iter().filter(|(_, role)| *role == Role::Active);
         let active: Vec<GroupTag> = active.map(|(group, _)| *group).collect();
         let standby = !roles.is_empty() && active.is_empty();
@@ -41,6 +40,22 @@ impl Driver {
             (true, false) => Some(now.after(SETTLED)),
             _ => self.believe_at,
         };
+    }
+
+    /// With several groups the answer to a session's first packet may come through the other node,
+    /// which has to know of the session then. Otherwise handshakes are no concern of the peer.
+    fn change_filter(&mut self) {
+        let ports = &self.hands.ports;
+        let changed = match self.several {
+            true => self.listener.ignore(ports),
+            false => self.listener.ignore_with_handshakes(ports),
+        };
+        if let Err(error) = changed {
+            tracing::error!(%error, "cannot filter conntrack's notifications");
+        }
+        if self.several {
+            look_at_windows();
+        }
     }
 }
 
