@@ -23,10 +23,11 @@ impl Ack {
 
     /// The numbers that are acknowledged beyond the cumulative one, in rising order.
     pub fn selected(&self) -> impl Iterator<Item = u64> + '_ {
-        let first = self.cumulative.saturating_add(2);
-        (first..)
-            .zip(self.selective.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1)))
-            .filter_map(|(number, bit)| (bit != 0).then_some(number))
+        let bits = self.selective.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1));
+        (2..)
+            .zip(bits)
+            .filter(|(_, bit)| *bit != 0)
+            .map_while(|(beyond, _)| self.cumulative.checked_add(beyond))
     }
 }
 

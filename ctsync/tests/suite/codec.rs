@@ -290,3 +290,12 @@ fn a_tcp_session_takes_about_twenty_bytes_after_one_like_it() {
     }
     assert!(writer.len() < 100 * 20, "{}", writer.len());
 }
+
+#[test]
+fn an_acknowledgement_at_the_highest_number_selects_nothing_beyond_it() {
+    let ack = |cumulative| Ack { cumulative, selective: vec![0b101], last: 0 };
+    let selected = |cumulative| ack(cumulative).selected().collect::<Vec<_>>();
+    assert_eq!(selected(7), [9, 11]);
+    assert_eq!(selected(u64::MAX - 2), [u64::MAX]);
+    assert_eq!(selected(u64::MAX), [0u64; 0]);
+}
