@@ -24,7 +24,8 @@ use std::{fs, process};
 pub const DEFAULT_POLICY: &str = include_str!("../policies/default.yaml");
 
 /// As the manual asks of a pair of which both gateways are active.
-const LIBERAL: &str = "echo 1 >/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal";
+const LIBERAL: &str = "cd /proc/sys/net/netfilter; echo 1 >nf_conntrack_tcp_be_liberal; \
+                       echo 432000 >nf_conntrack_tcp_timeout_unacknowledged";
 
 /// A testbed that is up.
 ///

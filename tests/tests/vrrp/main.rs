@@ -11,6 +11,7 @@
     reason = "helpers of tests fail as tests do, by panicking"
 )]
 
+mod active_active;
 mod bed;
 mod captures;
 mod election;
