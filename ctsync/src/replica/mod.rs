@@ -40,6 +40,7 @@ mod peer;
 pub mod policy;
 mod resync;
 mod roles;
+mod shared;
 mod status;
 mod writes;
 

@@ -147,6 +147,7 @@ impl Replica {
         let differs = idle && beat.root != self.store.root();
         self.peer.differing = if differs { self.peer.differing.saturating_add(1) } else { 0 };
         self.peer.beat = beat;
+        self.look_whether_to_yield();
         self.look_for_both_active(out);
         self.look_at_differences(now, out);
         self.look_whether_complete(out);

@@ -83,10 +83,12 @@ impl Replica {
             self.resync.stage = Stage::Idle;
         }
         if !self.config.leads() {
-            if reason == ResyncReason::Asked {
-                self.tell(&Section::AskResync);
-            } else {
+            if reason != ResyncReason::Asked {
                 self.note_resync(now, reason, out);
+            }
+            // The other node need not have noticed a split.
+            if matches!(reason, ResyncReason::Asked | ResyncReason::Split) {
+                self.tell(&Section::AskResync);
             }
             return;
         }

@@ -15,20 +15,17 @@ use std::time::Duration;
 const STRIDE: Index = 2048;
 /// What the kernel has refused is tried again after this time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How long packets are given, after a change of roles, to show which sessions go through this
-/// node.
-const SHOWN_AFTER: Duration = Duration::from_secs(10);
 /// A walk waits while so many writes wait.
 const WRITES_WAITING: usize = 4096;
 
 /// What this node is for its VRRP groups.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Roles {
-    roles: BTreeMap<GroupTag, Role>,
+    pub(super) roles: BTreeMap<GroupTag, Role>,
     /// Groups for which it was active at any time since the peer was heard last.
     active: [u64; 4],
-    /// Both nodes were active for all groups, and sessions of all are the peer's once they aren't.
-    yields: bool,
+    /// Both nodes are active for all groups, and sessions of all are the peer's once they aren't.
+    pub(super) yields: bool,
 }
 
 impl Roles {
@@ -125,53 +122,6 @@ impl Replica {
         }
     }
 
-    /// Whether a session belongs to all groups, and each node is active for some.
-    pub(super) fn is_divided(&self, group: GroupTag) -> bool {
-        self.roles.is_shared(group) && self.roles.of(group) == Role::Unknown
-    }
-
-    /// Sessions that belong to all groups have been those of the node that was active for all.
-    /// Packets will show which ones are the other's now.
-    fn divide(&mut self, now: Timestamp, before: Role) {
-        let after = for_all(self.roles.roles.values().copied());
-        match (before, after) {
-            (_, Role::Backup) => self.set_mine(false),
-            (Role::Active, Role::Unknown) => self.set_mine(!self.roles.yields),
-            _ => {}
-        }
-        self.roles.yields &= after == Role::Active;
-        if self.roles.roles.len() > 1 {
-            self.check_at(now.after(SHOWN_AFTER));
-        }
-    }
-
-    /// The peer's daemon is another one and carries nothing yet.
-    pub(super) fn take_all(&mut self) {
-        if self.is_divided(GroupTag::default()) {
-            self.set_mine(true);
-            self.begin_walk();
-        }
-    }
-
-    /// Whether sessions that belong to all groups are this node's.
-    fn set_mine(&mut self, mine: bool) {
-        for index in 0..self.store.end() {
-            let Some(entry) = self.store.entry_mut(index) else { continue };
-            if self.roles.is_shared(entry.group) && !entry.flags.has(Flags::DEAD) {
-                entry.flags.set(Flags::MINE, mine);
-            }
-        }
-    }
-
-    /// Packets go through a session here that was thought to be the peer's.
-    pub(super) fn claim(&mut self, index: Index) {
-        let Some((_, version)) = self.store.get(index) else { return };
-        self.store.set_version(index, version.saturating_add(1));
-        self.store.set(index, Flags::MINE, true);
-        self.store.set(index, Flags::HELD | Flags::UNPROVEN, false);
-        self.send_soon(index, false);
-    }
-
     /// Looks over all entries whether their timeouts in the kernel are right.
     pub(super) fn begin_walk(&mut self) {
         self.walk.at = Some(0);
@@ -238,12 +188,15 @@ impl Replica {
 
     pub(super) fn say_hello(&mut self, answer: bool) {
         self.peer.awaits_hello |= !answer;
-        let hello = Hello { answer, active: self.roles.active };
+        let hello = Hello { answer, claims: false, active: self.roles.active };
         self.control.push_front(Section::Hello(hello).to_bytes());
     }
 
     /// The peer says what it did while it wasn't heard.
     pub(super) fn take_hello(&mut self, now: Timestamp, hello: &Hello, out: &mut Vec<Output>) {
+        if hello.claims {
+            return self.yield_to_peer(now);
+        }
         if !hello.answer {
             self.say_hello(true);
         }
@@ -256,25 +209,9 @@ impl Replica {
         self.roles.note_active();
         if split != [0; 4] {
             self.heal(&split);
-            self.settle_shared(now);
+            self.claim_divided();
             self.begin_resync(now, super::ResyncReason::Split, out);
         }
-    }
-
-    /// Both nodes forwarded for sessions that belong to all groups: they are those of the one that
-    /// leads, until packets show what is the other's.
-    fn settle_shared(&mut self, now: Timestamp) {
-        if self.roles.roles.len() < 2 {
-            return;
-        }
-        let leads = self.config.leads();
-        if self.roles.of(GroupTag::default()) == Role::Active {
-            self.roles.yields = !leads;
-        } else {
-            self.set_mine(leads && self.is_divided(GroupTag::default()));
-            self.begin_walk();
-        }
-        self.check_at(now.after(SHOWN_AFTER));
     }
 
     /// Both nodes forwarded for these groups. What one of them ended may live on the other, so

@@ -57,6 +57,8 @@ pub struct Beat {
 pub struct Hello {
     /// Whether it answers one, so that it isn't answered again.
     pub answer: bool,
+    /// Whether the sender takes all sessions that belong to all groups for its own.
+    pub claims: bool,
     /// VRRP groups for which the sender was active at any time since contact was lost, a bit each.
     pub active: [u64; 4],
 }
@@ -245,7 +247,7 @@ impl<'a> Section<'a> {
             }
             Self::ResyncDone => RESYNC_DONE,
             Self::Hello(hello) => {
-                content.u8(hello.answer.into());
+                content.u8(u8::from(hello.answer) | u8::from(hello.claims) << 1);
                 hello.active.iter().for_each(|bits| content.put(&bits.to_le_bytes()));
                 HELLO
             }
@@ -325,12 +327,13 @@ fn read_group(reader: &mut Reader<'_>) -> Result<u8, Malformed> {
 }
 
 fn read_hello(reader: &mut Reader<'_>) -> Result<Hello, Malformed> {
-    let answer = reader.u8("a greeting")? & 1 != 0;
+    let bits = reader.u8("a greeting")?;
+    let (answer, claims) = (bits & 1 != 0, bits & 2 != 0);
     let mut active = [0; 4];
     for bits in &mut active {
         *bits = u64::from_le_bytes(reader.array("a greeting")?);
     }
-    Ok(Hello { answer, active })
+    Ok(Hello { answer, claims, active })
 }
 
 fn write_beat(writer: &mut Writer, beat: &Beat) {

@@ -215,7 +215,7 @@ proptest! {
             Section::AskLeaves(127),
             Section::Leaves(5, vec![numbers[0]; 128]),
             Section::ResyncDone,
-            Section::Hello(Hello { answer: true, active: numbers }),
+            Section::Hello(Hello { answer: true, claims: numbers[0] & 1 != 0, active: numbers }),
             Section::AskRules(keys.clone()),
             Section::Rules(rules.collect()),
             Section::Goodbye,

@@ -1,0 +1,102 @@
+//! Sessions that belong to all VRRP groups, since nothing tells through which one they go: whose
+//! they are while each node is active for some.
+//!
+//! Goes in: roles, what the peer claims, signs of packets. Comes out: the mark of each session that
+//! it is this node's. One node at least has to have it there, or the session would never end. Not
+//! here: what follows for timeouts ([`super::roles`]).
+
+use super::Replica;
+use super::roles::for_all;
+use crate::model::{GroupTag, Role};
+use crate::store::{Flags, Index};
+use crate::time::Timestamp;
+use crate::wire::{Hello, Section};
+use std::time::Duration;
+
+/// How long packets are given, after a change of roles, to show which sessions go through this
+/// node.
+const SHOWN_AFTER: Duration = Duration::from_secs(10);
+
+impl Replica {
+    /// Whether a session belongs to all groups, and each node is active for some.
+    pub(super) fn is_divided(&self, group: GroupTag) -> bool {
+        self.roles.is_shared(group) && self.roles.of(group) == Role::Unknown
+    }
+
+    /// Sessions that belong to all groups have been those of the node that was active for all.
+    /// Packets will show which ones are the other's now.
+    pub(super) fn divide(&mut self, now: Timestamp, before: Role) {
+        let after = for_all(self.roles.roles.values().copied());
+        match (before, after) {
+            (_, Role::Backup) => self.set_mine(false),
+            (Role::Active, Role::Unknown) if self.roles.yields => self.set_mine(false),
+            (Role::Active, Role::Unknown) => self.claim_divided(),
+            _ => {}
+        }
+        self.roles.yields &= after == Role::Active;
+        if self.roles.roles.len() > 1 {
+            self.check_at(now.after(SHOWN_AFTER));
+        }
+    }
+
+    /// Both nodes have forwarded, or this one alone: all sessions are this node's for now. In case
+    /// that both say so, that of the node that leads counts.
+    pub(super) fn claim_divided(&mut self) {
+        if !self.is_divided(GroupTag::default()) {
+            return;
+        }
+        self.set_mine(true);
+        self.begin_walk();
+        if self.config.leads() {
+            let hello = Hello { answer: true, claims: true, active: [0; 4] };
+            self.tell(&Section::Hello(hello));
+        }
+    }
+
+    /// The peer claims all sessions that belong to all groups.
+    pub(super) fn yield_to_peer(&mut self, now: Timestamp) {
+        if self.config.leads() {
+            return;
+        }
+        if self.roles.of(GroupTag::default()) == Role::Active {
+            self.roles.yields = true;
+        } else if self.is_divided(GroupTag::default()) {
+            self.set_mine(false);
+            self.begin_walk();
+            self.check_at(now.after(SHOWN_AFTER));
+        }
+    }
+
+    /// The peer can't have claimed anything any more if it is active for no group.
+    pub(super) fn look_whether_to_yield(&mut self) {
+        self.roles.yields &= self.peer_role(GroupTag::default()) != Role::Backup;
+    }
+
+    /// The peer's daemon is another one and carries nothing yet.
+    pub(super) fn take_all(&mut self) {
+        self.roles.yields = false;
+        if self.is_divided(GroupTag::default()) {
+            self.set_mine(true);
+            self.begin_walk();
+        }
+    }
+
+    /// Packets go through a session here that was thought to be the peer's.
+    pub(super) fn claim(&mut self, index: Index) {
+        let Some((_, version)) = self.store.get(index) else { return };
+        self.store.set_version(index, version.saturating_add(1));
+        self.store.set(index, Flags::MINE, true);
+        self.store.set(index, Flags::HELD | Flags::UNPROVEN, false);
+        self.send_soon(index, false);
+    }
+
+    /// Whether sessions that belong to all groups are this node's.
+    fn set_mine(&mut self, mine: bool) {
+        for index in 0..self.store.end() {
+            let Some(entry) = self.store.entry_mut(index) else { continue };
+            if self.roles.is_shared(entry.group) && !entry.flags.has(Flags::DEAD) {
+                entry.flags.set(Flags::MINE, mine);
+            }
+        }
+    }
+}
