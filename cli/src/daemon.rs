@@ -5,25 +5,46 @@ use crate::output::{Done, Failure};
 use crate::render;
 use serde::de::DeserializeOwned;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use twinwall_control::client::{self, Error};
-use twinwall_control::{Request, SessionFilter, report, source};
+use twinwall_control::{Request, SessionFilter, pair, report, source};
 
 /// How long to wait for an answer that changes nothing: reading some million sessions is the
 /// longest.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Loads the policy at a path, or the daemon's own one.
-pub(crate) fn apply(socket: &Path, path: Option<&Path>, json: bool) -> Result<Done, Failure> {
-    let request = match path {
-        Some(path) => {
-            let files = source::read(path).map_err(|error| Failure::new(error.to_string()))?;
-            Request::Apply { files }
+/// Loads the policy at a path, the daemon's own one, or the peer's.
+pub(crate) fn apply(socket: &Path, verb: &options::Apply, json: bool) -> Result<Done, Failure> {
+    if verb.offered {
+        return load(socket, &Request::ApplyOffered, json);
+    }
+    let read = |path: &PathBuf| source::read(path).map_err(|error| Failure::new(error.to_string()));
+    let files = verb.path.as_ref().map(read).transpose()?;
+    let request = match (files, verb.confirm) {
+        (files, Some(time)) => {
+            let confirm_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            Request::Try { files, confirm_ms }
         }
-        None => Request::Reload,
+        (Some(files), None) => Request::Apply { files },
+        (None, None) => Request::Reload,
     };
-    let report: report::Apply = client::ask(socket, &request).map_err(|error| {
+    load(socket, &request, json)
+}
+
+/// Loads the daemon's own policy again.
+pub(crate) fn reload(socket: &Path, json: bool) -> Result<Done, Failure> {
+    load(socket, &Request::Reload, json)
+}
+
+/// Keeps the policy that waits for its confirmation.
+pub(crate) fn confirm(socket: &Path, json: bool) -> Result<Done, Failure> {
+    let report: pair::Confirmed = ask(socket, &Request::Confirm)?;
+    Done::report(&report, json, render::confirmed)
+}
+
+fn load(socket: &Path, request: &Request, json: bool) -> Result<Done, Failure> {
+    let report: report::Apply = client::ask(socket, request).map_err(|error| {
         let unknown = matches!(error, Error::Silent(_) | Error::Closed | Error::Io(_));
         let mut failure = failure(&error);
         if unknown {

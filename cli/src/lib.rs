@@ -48,8 +48,9 @@ fn run(options: &Options) -> Result<output::Done, output::Failure> {
     let socket = &options.socket;
     match &options.verb {
         Verb::Check(verb) => check::run(verb, json),
-        Verb::Apply(verb) => daemon::apply(socket, verb.path.as_deref(), json),
-        Verb::Reload => daemon::apply(socket, None, json),
+        Verb::Apply(verb) => daemon::apply(socket, verb, json),
+        Verb::Confirm => daemon::confirm(socket, json),
+        Verb::Reload => daemon::reload(socket, json),
         Verb::Status => daemon::status(socket, json),
         Verb::Rules(verb) => daemon::rules(socket, verb, json),
         Verb::Sessions(verb) => daemon::sessions(socket, verb, json),

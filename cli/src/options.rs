@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use twinwall_control::{DEFAULT_SOCKET, SOCKET_VARIABLE};
 
 /// Checks and loads firewall policies, and shows what the daemon twinwalld does with them
@@ -46,6 +47,9 @@ pub enum Verb {
     /// Load a policy
     #[command(after_help = APPLY)]
     Apply(Apply),
+    /// Keep the policy that waits for its confirmation
+    #[command(after_help = CONFIRM)]
+    Confirm,
     /// Load the daemon's own policy files again
     #[command(after_help = RELOAD)]
     Reload,
@@ -135,6 +139,23 @@ pub struct Apply {
     /// default the daemon's own files
     #[arg(value_name = "PATH")]
     pub path: Option<PathBuf>,
+
+    /// Go back to the policy before unless `twinwall confirm` follows within TIME, such as 60s: 1s
+    /// to 1day
+    #[arg(long, value_name = "TIME", value_parser = trial)]
+    pub confirm: Option<Duration>,
+
+    /// Load the policy that the other node of the pair has offered and that is kept here
+    #[arg(long, conflicts_with_all = ["path", "confirm"])]
+    pub offered: bool,
+}
+
+/// A time for a confirmation.
+fn trial(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(86_400);
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let fits = (Duration::from_secs(1)..=LONGEST).contains(&time);
+    fits.then_some(time).ok_or_else(|| "it can be 1s to 1day".into())
 }
 
 /// Arguments of `rules`.
@@ -238,14 +259,24 @@ Examples:
 
 const APPLY: &str = "\
 Once this returns, no packet is decided or counted by the old policy. A policy with an error changes
-nothing. Sessions move to the rules that decide them now; those that are refused are cut off.
+nothing. Sessions move to the rules that decide them now; those that are refused are cut off. On a
+pair the other node gets the policy too, once it is confirmed; without --confirm it is so at once.
 
 Examples:
   twinwall apply policy.yaml       from a file, until the daemon's own files are reloaded
-  twinwall apply                   from the daemon's own files";
+  twinwall apply                   from the daemon's own files
+  twinwall apply --confirm 60s policy.yaml && twinwall confirm";
+
+const CONFIRM: &str = "\
+Without it, the policy before comes back when the time of `apply --confirm` is over, and when the
+daemon starts again before that.
+
+Examples:
+  twinwall apply --confirm 60s policy.yaml
+  twinwall confirm";
 
 const RELOAD: &str = "\
-The same as apply without PATH.
+The same as apply without PATH. While a policy waits for its confirmation, nothing is reloaded.
 
 Examples:
   twinwall reload

@@ -5,6 +5,7 @@
 //! here: what the daemon does with a request.
 
 pub mod client;
+pub mod pair;
 pub mod report;
 pub mod source;
 pub mod sync;
@@ -74,6 +75,18 @@ pub enum Request {
         /// The policy's files, in the order that they add up.
         files: Vec<SourceFile>,
     },
+    /// Load a policy, and go back to the one before unless it is confirmed in time. Answered by
+    /// [`report::Apply`].
+    Try {
+        /// The policy's files; the daemon's own ones if there are none.
+        files: Option<Vec<SourceFile>>,
+        /// Milliseconds for the confirmation, at most a day.
+        confirm_ms: u64,
+    },
+    /// Keep the policy that waits for its confirmation. Answered by [`pair::Confirmed`].
+    Confirm,
+    /// Load the policy that the peer has offered. Answered by [`report::Apply`].
+    ApplyOffered,
     /// Read the daemon's own policy files again and load them. Answered by [`report::Apply`].
     Reload,
     /// Answered by [`report::Status`].

@@ -1,5 +1,6 @@
 //! The answers, one type a verb. Field names are stable: scripts read them.
 
+use crate::pair;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -22,6 +23,16 @@ pub struct Apply {
     pub total_ms: f64,
     /// Warnings of the linter, as text.
     pub warnings: Vec<String>,
+    /// Milliseconds within which it has to be confirmed; absent when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within_ms: Option<u64>,
+    /// A digest of the policy's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// What became of it on the peer; absent without session replication, and before it is
+    /// confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<pair::Outcome>,
 }
 
 /// Session keys of a reload.
@@ -83,6 +94,9 @@ pub struct Status {
     pub exceptions: Vec<Exception>,
     /// The zone of each interface that is present.
     pub interfaces: Vec<Interface>,
+    /// Which policy was confirmed, here and on the peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<pair::Policies>,
 }
 
 /// One NFQUEUE and its worker.

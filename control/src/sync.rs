@@ -1,5 +1,6 @@
 //! The answers about session replication. Field names are stable: scripts read them.
 
+use crate::pair;
 use serde::{Deserialize, Serialize};
 
 /// Answers `sync status` and `sync resync`.
@@ -53,6 +54,9 @@ pub struct Status {
     pub resync: Option<Resync>,
     /// Bytes of memory for sessions and packets.
     pub memory: u64,
+    /// Which policy was confirmed, here and on the peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<pair::Policies>,
 }
 
 /// Datagrams that were refused.

@@ -16,7 +16,7 @@ use crate::channel::{Channel, ChannelConfig, ChannelOutput, KeyRing, Opened, Ref
 use crate::model::{Delta, GroupTag, Identity, KernelEvent, Role};
 use crate::offer::{Delivery, Local, OfferConfig, OfferStatus, Offers, Verdict};
 use crate::recorder::Recorder;
-use crate::replica::{Config, Input, Output, Place, Replica, Status, WriteResult};
+use crate::replica::{Config, Input, Liveness, Output, Place, Replica, Status, WriteResult};
 use crate::time::Timestamp;
 use crate::wire::RuleIdentity;
 
@@ -192,6 +192,12 @@ impl Node {
     #[must_use]
     pub fn offer_status(&self) -> OfferStatus {
         self.offers.status()
+    }
+
+    /// Whether the peer is heard.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.replica.liveness()
     }
 
     /// Offers, to look at.

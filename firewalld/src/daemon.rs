@@ -145,6 +145,7 @@ async fn serve(
     let Parts { prepared, workers, shared } = parts;
     let published = prepared.published.clone();
     let replicated = prepared.published.clone();
+    let heard = Arc::clone(&prepared.heard);
     let (engine_sender, commands) = engine::channel();
     let guard = Guard::open().map_err(engine::StartError::from)?;
     let engine = prepared.take_over(workers.counts())?;
@@ -170,7 +171,14 @@ async fn serve(
         (Some(settings), Some(inbox)) => {
             let mask = shared.marks.key_mask();
             let vrrp = vrrp.clone();
-            let surroundings = sync::Surroundings { published: replicated, mask, vrrp, state_dir };
+            let surroundings = sync::Surroundings {
+                published: replicated,
+                mask,
+                vrrp,
+                state_dir,
+                engine: engine_sender.clone(),
+                heard,
+            };
             Some(sync::start(settings, inbox, surroundings)?)
         }
         _ => None,

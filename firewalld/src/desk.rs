@@ -1,7 +1,7 @@
 //! Hands each request to the thread that can answer it.
 //!
 //! ```text
-//! apply, reload                      engine     changes the running policy, one after the other
+//! apply, confirm, reload             engine     changes the running policy, one after the other
 //! status, rules, sessions, explain   observer   reads; never waits for a reload to finish
 //! vrrp, failover                     vrrp       owns the state machine
 //! sync                               sync       replicates sessions
@@ -18,10 +18,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
-use twinwall_control::Request;
+use tokio::time::Instant;
+use twinwall_control::{Request, pair, report};
 
 /// The longest wait for an event, well within what a client waits for an answer.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The longest time for a confirmation.
+const LONGEST_TRIAL: Duration = Duration::from_secs(86_400);
+/// How long an answer waits for what becomes of a policy on the peer, and how often it looks.
+const PEER: Duration = Duration::from_secs(5);
+const BETWEEN: Duration = Duration::from_millis(10);
 
 /// The way to all threads.
 #[derive(Clone, Debug)]
@@ -45,7 +51,17 @@ impl Desk {
     pub async fn answer(&self, request: Request) -> Answered {
         let (reply, answered) = oneshot::channel();
         let accepted = match request {
-            Request::Apply { files } => self.engine.apply(files, reply),
+            Request::Apply { files } => {
+                return self.loaded(|reply| self.engine.apply(files, reply)).await;
+            }
+            Request::Try { files, confirm_ms } => {
+                let within = Duration::from_millis(confirm_ms).min(LONGEST_TRIAL);
+                return self.loaded(|reply| self.engine.try_policy(files, within, reply)).await;
+            }
+            Request::ApplyOffered => {
+                return self.loaded(|reply| self.engine.apply_offered(reply)).await;
+            }
+            Request::Confirm => return self.confirm().await,
             Request::Reload => return self.reload().await,
             Request::Status => self.observer.ask(Question::Status, reply),
             Request::Rules => self.observer.ask(Question::Rules, reply),
@@ -78,11 +94,7 @@ impl Desk {
             Ok(config) => config,
             Err(text) => return refusal(text),
         };
-        let (reply, answer) = oneshot::channel();
-        if let Err(reason) = self.engine.reload(reply) {
-            return refusal(reason.to_string());
-        }
-        let answer = answer.await.unwrap_or_else(|_| stopping());
+        let answer = self.loaded(|reply| self.engine.reload(reply)).await;
         if answer.refusal.is_some() {
             return answer;
         }
@@ -100,6 +112,62 @@ impl Desk {
         }
         answer
     }
+}
+
+impl Desk {
+    /// Has a policy loaded, and answers when it is, and when it is known what becomes of it on the
+    /// peer.
+    async fn loaded(
+        &self,
+        ask: impl FnOnce(engine::Outcome<report::Apply>) -> Result<(), engine::Unavailable>,
+    ) -> Answered {
+        let mut report = match outcome(ask).await {
+            Ok(report) => report,
+            Err(text) => return refusal(text),
+        };
+        if report.confirm_within_ms.is_none() {
+            report.peer = self.peer_outcome().await;
+        }
+        answer(Ok(report))
+    }
+
+    async fn confirm(&self) -> Answered {
+        let mut report = match outcome(|reply| self.engine.confirm(reply)).await {
+            Ok(report) => report,
+            Err(text) => return refusal(text),
+        };
+        report.peer = self.peer_outcome().await;
+        answer(Ok(report))
+    }
+
+    /// What becomes of the confirmed policy on the peer, as far as that is soon known.
+    async fn peer_outcome(&self) -> Option<pair::Outcome> {
+        let sync = self.sync.as_ref().map(|(sync, _)| sync.clone())?;
+        let deadline = Instant::now() + PEER;
+        loop {
+            let asked = sync.clone();
+            // The thread may be busy; this one mustn't wait for it.
+            let policies = tokio::task::spawn_blocking(move || asked.policies()).await.ok()??;
+            let offer = policies.offer?;
+            if offer.state != "pending" {
+                return Some(offer);
+            }
+            if Instant::now() >= deadline {
+                let reason = format!("the peer has not said within {} s", PEER.as_secs());
+                return Some(pair::Outcome { reason, ..offer });
+            }
+            tokio::time::sleep(BETWEEN).await;
+        }
+    }
+}
+
+/// Asks the engine, and waits for the outcome.
+async fn outcome<T>(
+    ask: impl FnOnce(engine::Outcome<T>) -> Result<(), engine::Unavailable>,
+) -> Result<T, String> {
+    let (reply, outcome) = oneshot::channel();
+    ask(reply).map_err(|reason| reason.to_string())?;
+    outcome.await.unwrap_or_else(|_| Err("twinwalld is stopping".into()))
 }
 
 fn stopping() -> Answered {

@@ -3,7 +3,7 @@
 //! ```text
 //! daemon     puts the parts together, keeps them running, takes them apart
 //! ├─ worker      packets of new sessions to verdicts       packet, parent, snapshot, gate, journal
-//! ├─ engine      start, reload, sweep                      state, published
+//! ├─ engine      start, reload, sweep                      state, published, confirmed
 //! ├─ observer    status, rules, sessions, explain
 //! ├─ links, warden    what happens to interfaces and to the table
 //! ├─ vrrp        which node of a pair is active            macvlan
@@ -22,6 +22,7 @@ pub mod options;
 
 mod clock;
 pub mod config;
+pub mod confirmed;
 pub mod conntrack;
 pub mod control;
 pub mod desk;

@@ -1,5 +1,6 @@
 //! What the engine shows to those who only read.
 
+use crate::confirmed::{Confirmed, Deadline, Offered};
 use crate::snapshot::{Policy, Zones};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,4 +27,10 @@ pub struct Published {
     pub since: SystemTime,
     /// By rule, what keys that are gone had counted.
     pub folded: Arc<HashMap<Arc<str>, Counter>>,
+    /// The policy that was confirmed last; another one runs while there is a `trial`.
+    pub confirmed: Arc<Confirmed>,
+    /// Until when the running policy has to be confirmed.
+    pub trial: Option<Deadline>,
+    /// What became of the peer's policy here.
+    pub offered: Option<Arc<Offered>>,
 }

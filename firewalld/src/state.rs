@@ -1,7 +1,8 @@
 //! The state directory: what a daemon that starts has to know of the one before.
 //!
 //! ```text
-//! running.json   the running policy's text, its generation, its key table, folded counters
+//! running.json   the running policy's text, its generation, its key table, folded counters; while
+//!                it isn't confirmed, the text of the policy before too
 //! next.json      where new keys come from; written before any of them is used
 //! ```
 //!
@@ -9,6 +10,7 @@
 //! are not flushed to the disk: what they describe, sessions in the kernel, doesn't outlive a
 //! power failure either. A file that can't be read counts as absent, with a warning.
 
+use crate::confirmed::Stamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -43,6 +45,22 @@ pub struct Running {
     pub since: SystemTime,
     /// By rule, packets and bytes that keys which are gone had counted.
     pub folded: HashMap<String, (u64, u64)>,
+    /// When the policy was confirmed, or while it isn't, the one before.
+    #[serde(default)]
+    pub confirmed: Option<Stamp>,
+    /// The policy before, while this one isn't confirmed.
+    #[serde(default)]
+    pub before: Option<Before>,
+}
+
+/// The policy that comes back unless the running one is confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Before {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its text.
+    pub files: Arc<[SourceFile]>,
 }
 
 impl Running {

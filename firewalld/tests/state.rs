@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 use twinwall_control::SourceFile;
-use twinwall_firewalld::state::{Directory, Running};
+use twinwall_firewalld::confirmed::Stamp;
+use twinwall_firewalld::state::{Before, Directory, Running};
 use twinwall_policy::keys::{KeyAllocator, KeyTable, State as Keys};
 
 fn running() -> Running {
@@ -20,6 +21,8 @@ fn running() -> Running {
         },
         since: SystemTime::UNIX_EPOCH,
         folded: HashMap::from([("web".to_owned(), (7, 420))]),
+        confirmed: Some(Stamp { at: 1_700_000_000_000, from_peer: true }),
+        before: Some(Before { name: "edge".into(), files: [file("version: 1 # old\n")].into() }),
     }
 }
 
@@ -39,6 +42,7 @@ fn what_was_kept_is_read_again() {
     assert_eq!(read.own_files, kept.own_files);
     assert_eq!(read.keys, kept.keys);
     assert_eq!(read.folded, kept.folded);
+    assert_eq!((read.confirmed, read.before), (kept.confirmed, kept.before));
     assert_eq!(directory.allocator(), Some(kept.keys.allocator));
 }
 

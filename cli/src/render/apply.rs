@@ -1,6 +1,8 @@
 //! How a reload went.
 
-use super::words::{counted, grouped, printable};
+use super::pair;
+use super::words::{counted, grouped, printable, span};
+use std::time::Duration;
 use twinwall_control::report::Apply;
 
 /// What holds now, and what became of keys and sessions.
@@ -13,13 +15,23 @@ pub fn apply(report: &Apply) -> String {
     let kept = if keys.kept == 0 { String::new() } else { format!(", {kept} kept for sessions") };
     let [same, moved, ended, left] =
         [sessions.unchanged, sessions.remarked, sessions.ended, sessions.left].map(grouped);
-    format!(
+    let mut text = format!(
         "policy {}, generation {generation}: {rules}\n\
          keys      {unchanged} unchanged, {added} added, {removed} removed{kept}\n\
          sessions  {same} unchanged, {moved} re-marked, {ended} ended, {left} left\n\
          time      {effective_ms:.1} ms until it held, {total_ms:.1} ms in all\n",
         printable(policy),
-    )
+    );
+    if let Some(within) = report.confirm_within_ms {
+        text.push_str(&format!(
+            "confirm   `twinwall confirm` within {}, or the policy before comes back\n",
+            span(Duration::from_millis(within).max(Duration::from_secs(1))),
+        ));
+    }
+    if let Some(peer) = &report.peer {
+        text.push_str(&format!("peer      {}\n", pair::offer(peer)));
+    }
+    text
 }
 
 /// What to look at, for stderr; may be empty.

@@ -8,6 +8,7 @@
 //! explain    why a packet is decided as it is
 //! vrrp       virtual routers, handovers
 //! sync       session replication
+//! pair       which policy the nodes of a pair have
 //! table      aligned columns        words   numbers, sizes, times
 //! ```
 //!
@@ -16,6 +17,7 @@
 
 mod apply;
 mod explain;
+mod pair;
 mod rules;
 mod sessions;
 mod status;
@@ -26,6 +28,7 @@ mod words;
 
 pub use apply::{apply, apply_warnings};
 pub use explain::{Question, explain};
+pub use pair::confirmed;
 pub use rules::{hits, rules};
 pub use sessions::sessions;
 pub use status::status;

@@ -1,5 +1,6 @@
 //! The daemon at a glance.
 
+use super::pair;
 use super::table::{Side, Table};
 use super::words::{ago_and_when, counted, grouped, printable, size};
 use std::fmt::Write;
@@ -39,7 +40,8 @@ pub fn status(status: &Status, now: SystemTime) -> String {
             ),
         ),
     ];
-    for (what, value) in lines {
+    let pair = status.policies.iter().flat_map(pair::policies);
+    for (what, value) in lines.into_iter().chain(pair) {
         // Writing to a string can't fail.
         let _ = writeln!(text, "{what:<9} {value}");
     }

@@ -1,5 +1,6 @@
 //! Session replication.
 
+use super::pair;
 use super::words::{counted, grouped, printable, size, span};
 use std::fmt::Write;
 use std::time::Duration;
@@ -60,7 +61,7 @@ pub fn sync(status: &Status) -> String {
         .collect();
     let lines = [
         ("peer", peer),
-        ("policy", policy),
+        ("keys", policy),
         ("sessions", format!("{here} here, {there} there, {differing} differing, {equal}")),
         ("complete", complete.to_owned()),
         (
@@ -87,6 +88,9 @@ pub fn sync(status: &Status) -> String {
     let mut text = String::new();
     for (what, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
         // Writing to a string can't fail.
+        let _ = writeln!(text, "{what:<9} {value}");
+    }
+    for (what, value) in status.policies.iter().flat_map(pair::policies) {
         let _ = writeln!(text, "{what:<9} {value}");
     }
     text

@@ -215,6 +215,12 @@ impl Replica {
         self.peer.boot
     }
 
+    /// Whether the peer is heard.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.peer.liveness
+    }
+
     /// All packets of the peer up to this number were taken in.
     #[must_use]
     pub fn received(&self) -> u64 {

@@ -10,7 +10,7 @@ use twinwall_policy::form::scalar::{Word, number, one_or_more};
 use twinwall_policy::form::{Keys, Record, network};
 use twinwall_policy::yaml::Node;
 
-const SECTION: Keys<9> = Keys {
+const SECTION: Keys<10> = Keys {
     of: "`sync`",
     known: [
         "local",
@@ -20,6 +20,7 @@ const SECTION: Keys<9> = Keys {
         "heartbeat",
         "silent-after",
         "preempt-wait",
+        "policy",
         "recorder",
         "replicate",
     ],
@@ -39,7 +40,8 @@ const RECORDER: u32 = 32;
 pub(super) fn settings(section: &Node<'_>, faults: &mut Faults) -> Option<Settings> {
     let record = Record::read(section, &SECTION, faults)?;
     record.require(&["local", "peer", "key-file"], faults);
-    let [local, peer, port, key_file, beat, silent, wait, recorder, replicate] = record.values;
+    let [local, peer, port, key_file, beat, silent, wait, policy, recorder, replicate] =
+        record.values;
     let port = match port {
         Some((_, v)) => number(v, 1..=65_535, faults).and_then(|n| u16::try_from(n).ok()),
         None => Some(PORT),
@@ -65,6 +67,10 @@ pub(super) fn settings(section: &Node<'_>, faults: &mut Faults) -> Option<Settin
         Some((_, v)) => number(v, 0..=4096, faults),
         None => Some(RECORDER),
     };
+    let hold = match policy {
+        Some((_, v)) => hold(v, faults),
+        None => Some(false),
+    };
     let replicate = match replicate {
         Some((_, v)) => self::replicate(v, faults),
         None => Some(Replicate::default()),
@@ -77,6 +83,7 @@ pub(super) fn settings(section: &Node<'_>, faults: &mut Faults) -> Option<Settin
         beat: beat?,
         silent_after: silent_after?,
         preempt_wait: preempt_wait?,
+        hold: hold?,
         recorder: (recorder? as usize) << 20,
         replicate: replicate?,
     })
@@ -106,6 +113,18 @@ fn replicate(node: &Node<'_>, faults: &mut Faults) -> Option<Replicate> {
             .collect(),
         except: network::addresses(except, faults)?,
     })
+}
+
+fn hold(node: &Node<'_>, faults: &mut Faults) -> Option<bool> {
+    match node.text() {
+        Some("apply") => Some(false),
+        Some("hold") => Some(true),
+        _ => {
+            let fault = Fault::error(codes::BAD_WORD, "`policy` is `apply` or `hold`");
+            faults.push(fault.at(node.span, "what becomes of policies that the peer offers"));
+            None
+        }
+    }
 }
 
 fn address(node: &Node<'_>, faults: &mut Faults) -> Option<IpAddr> {
@@ -148,6 +167,7 @@ sync:
   heartbeat: 5ms
   silent-after: 20ms
   preempt-wait: 30s
+  policy: hold
   recorder: 0
   replicate: { zones: [lan, wan], protocols: [tcp, 17], except: [10.9.0.0/16, fd00::1] }
 ";
@@ -160,7 +180,7 @@ sync:
         let except = |text: &str| sync.replicate.except.contains(text.parse().unwrap());
         assert!(except("10.9.255.1") && except("fd00::1"));
         assert!(!except("10.10.0.0") && !except("fd00::2"));
-        assert_eq!((sync.recorder, sync.beat.as_millis()), (0, 5));
+        assert_eq!((sync.recorder, sync.beat.as_millis(), sync.hold), (0, 5, true));
     }
 
     #[test]
@@ -169,6 +189,7 @@ sync:
             (WHOLE.replace("10.255.0.2", "10.255.0.1"), "don't go together"),
             (WHOLE.replace("10.255.0.2", "fe80::1"), "don't go together"),
             (WHOLE.replace("/etc/twinwall/sync.key", "sync.key"), "an absolute path"),
+            (WHOLE.replace("policy: hold", "policy: keep"), "`policy` is `apply` or `hold`"),
             (WHOLE.replace("[tcp, 17]", "[tpc]"), "`tpc` is not a protocol"),
             (WHOLE.replace("10.9.0.0/16", "10.9.0.0/33"), "the length can be 0 to 32"),
             (WHOLE.replace("  local: 10.255.0.1\n", ""), "`local` is missing"),

@@ -3,6 +3,9 @@
 //! ```text
 //! start    from the stored state and the kernel's table to a running policy
 //! reload   from the running policy to the next one
+//! trial    policies that have to be confirmed
+//! offers   policies of the peer
+//! stored   what a daemon after this one has to know
 //! sweep    sessions under keys that are gone: move or end them
 //! nat      the policy's NAT rules in the data plane's terms
 //! ```
@@ -11,24 +14,29 @@
 //! the command to stop, or when every sender is gone. A command in hand is always finished.
 
 mod nat;
+mod offers;
 mod reload;
 mod start;
+mod stored;
 mod sweep;
+mod trial;
 
+use crate::confirmed::{Confirmed, Offered};
 use crate::gate::Gate;
 use crate::published::Published;
-use crate::reply::{Reply, respond};
 use crate::snapshot::{Snapshot, Zones};
 use crate::state::Directory;
 use crate::worker::Counts;
 use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
-use twinwall_control::{SourceFile, source};
-use twinwall_netlink::dataplane::{Dataplane, Marks, QueueForm, Settings, Switch};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use twinwall_control::{SourceFile, pair, report};
+use twinwall_ctsync::offer::Delivery;
+use twinwall_netlink::dataplane::{Dataplane, Marks, Peer, QueueForm, Settings, Switch};
 use twinwall_netlink::link::Link;
 use twinwall_policy::interfaces::InterfaceZones;
 use twinwall_policy::keys::KeyAllocator;
@@ -36,6 +44,7 @@ use twinwall_policy::ruleset::RuleSet;
 
 pub(crate) use reload::rule_count;
 pub use start::{Error as StartError, Prepared, prepare};
+use trial::Trial;
 
 /// Commands that may wait. Each that comes from outside has somebody waiting for its answer.
 const WAITING: usize = 32;
@@ -43,9 +52,17 @@ const WAITING: usize = 32;
 /// How often the engine looks for kept keys whose sessions are gone.
 const TIDY: Duration = Duration::from_secs(60);
 
+/// Where the outcome of a command goes to. Somebody who no longer waits gets nothing.
+pub type Outcome<T> = oneshot::Sender<Result<T, String>>;
+
 enum Command {
-    Apply { files: Vec<SourceFile>, reply: Reply },
-    Reload { reply: Reply },
+    Apply { files: Vec<SourceFile>, reply: Outcome<report::Apply> },
+    Try { files: Option<Vec<SourceFile>>, within: Duration, reply: Outcome<report::Apply> },
+    Confirm { reply: Outcome<pair::Confirmed> },
+    Offer { offer: Delivery, hold: bool },
+    ApplyOffered { reply: Outcome<report::Apply> },
+    Reload { reply: Outcome<report::Apply> },
+    Peer(Peer, Outcome<()>),
     Links(Vec<Link>),
     CheckTable,
     Stop,
@@ -89,16 +106,70 @@ impl Sender {
     ///
     /// # Errors
     /// When too many commands wait, or the engine has ended.
-    pub fn apply(&self, files: Vec<SourceFile>, reply: Reply) -> Result<(), Unavailable> {
+    pub fn apply(
+        &self,
+        files: Vec<SourceFile>,
+        reply: Outcome<report::Apply>,
+    ) -> Result<(), Unavailable> {
         self.send(Command::Apply { files, reply })
+    }
+
+    /// Asks for a policy to be loaded, and for the one before to come back unless it is confirmed
+    /// within this time. `None` stands for the daemon's own files.
+    ///
+    /// # Errors
+    /// When too many commands wait, or the engine has ended.
+    pub fn try_policy(
+        &self,
+        files: Option<Vec<SourceFile>>,
+        within: Duration,
+        reply: Outcome<report::Apply>,
+    ) -> Result<(), Unavailable> {
+        self.send(Command::Try { files, within, reply })
+    }
+
+    /// Confirms the policy that waits for it.
+    ///
+    /// # Errors
+    /// When too many commands wait, or the engine has ended.
+    pub fn confirm(&self, reply: Outcome<pair::Confirmed>) -> Result<(), Unavailable> {
+        self.send(Command::Confirm { reply })
+    }
+
+    /// Hands over a policy of the peer. What becomes of it is published.
+    ///
+    /// # Errors
+    /// When too many commands wait: the offer again.
+    pub fn offer(&self, offer: Delivery, hold: bool) -> Result<(), Delivery> {
+        match self.commands.try_send(Command::Offer { offer, hold }) {
+            Err(TrySendError::Full(Command::Offer { offer, .. })) => Err(offer),
+            // Who is stopping decides nothing any more.
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks for the policy of the peer that is kept here to be loaded.
+    ///
+    /// # Errors
+    /// When too many commands wait, or the engine has ended.
+    pub fn apply_offered(&self, reply: Outcome<report::Apply>) -> Result<(), Unavailable> {
+        self.send(Command::ApplyOffered { reply })
     }
 
     /// Asks for the daemon's own policy files to be loaded.
     ///
     /// # Errors
     /// When too many commands wait, or the engine has ended.
-    pub fn reload(&self, reply: Reply) -> Result<(), Unavailable> {
+    pub fn reload(&self, reply: Outcome<report::Apply>) -> Result<(), Unavailable> {
         self.send(Command::Reload { reply })
+    }
+
+    /// Tells between which addresses the sync channel is, which is not filtered.
+    ///
+    /// # Errors
+    /// When too many commands wait, or the engine has ended.
+    pub fn peer(&self, peer: Peer, reply: Outcome<()>) -> Result<(), Unavailable> {
+        self.send(Command::Peer(peer, reply))
     }
 
     /// Tells which interfaces there are now.
@@ -154,20 +225,40 @@ pub struct Engine {
     own_files: Arc<[SourceFile]>,
     own_path: PathBuf,
     counts: Vec<Arc<Counts>>,
+    confirmed: Arc<Confirmed>,
+    trial: Option<Trial>,
+    offered: Option<Arc<Offered>>,
+    /// The latest confirmation that the peer has told of.
+    heard: Arc<AtomicU64>,
 }
 
 impl Engine {
     /// Works until it is told to stop; then takes the queue out of the table, so that
     /// `queue_failure` decides about new sessions from then on.
     pub fn run(mut self, commands: &Commands) {
+        let mut tidy = Instant::now();
         loop {
-            match commands.commands.recv_timeout(TIDY) {
-                Ok(Command::Apply { files, reply }) => respond(reply, self.apply(files)),
-                Ok(Command::Reload { reply }) => self.reload_own(reply),
+            self.look_at_trial();
+            if tidy.elapsed() >= TIDY {
+                self.forget_unused();
+                tidy = Instant::now();
+            }
+            let wait = TIDY.saturating_sub(tidy.elapsed());
+            let wait = self.trial_left().map_or(wait, |left| left.min(wait));
+            match commands.commands.recv_timeout(wait) {
+                Ok(Command::Apply { files, reply }) => tell(reply, self.apply(files)),
+                Ok(Command::Try { files, within, reply }) => {
+                    tell(reply, self.try_policy(files, within));
+                }
+                Ok(Command::Confirm { reply }) => tell(reply, self.confirm()),
+                Ok(Command::Offer { offer, hold }) => self.take_offer(offer, hold),
+                Ok(Command::ApplyOffered { reply }) => tell(reply, self.apply_offered()),
+                Ok(Command::Reload { reply }) => tell(reply, self.reload_own()),
+                Ok(Command::Peer(peer, reply)) => tell(reply, self.set_peer(peer)),
                 Ok(Command::Links(links)) => self.set_links(links),
                 Ok(Command::CheckTable) => self.check_table(),
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => self.forget_unused(),
-                Ok(Command::Stop) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         commands.ended.store(true, Ordering::Relaxed);
@@ -186,19 +277,12 @@ impl Engine {
         self.dataplane.marks()
     }
 
-    fn reload_own(&mut self, reply: Reply) {
-        let result = match source::read(&self.own_path) {
-            Ok(files) => {
-                let result = self.apply(files.clone());
-                if result.is_ok() {
-                    self.own_files = files.into();
-                    self.keep_state();
-                }
-                result
-            }
-            Err(error) => Err(format!("error: {error}\n{}", self.note())),
-        };
-        respond(reply, result);
+    /// The ends of the sync channel are others: packets between them are let through.
+    fn set_peer(&mut self, peer: Peer) -> Result<(), String> {
+        let settings = Settings { peer: Some(peer), ..self.settings.clone() };
+        self.dataplane.adopt(&settings).map_err(|error| error.to_string())?;
+        self.settings = settings;
+        Ok(())
     }
 
     /// The closing line of a message about a policy that was not loaded.
@@ -244,4 +328,8 @@ impl Engine {
         change(&mut next);
         self.published.store(Arc::new(next));
     }
+}
+
+fn tell<T>(reply: Outcome<T>, outcome: Result<T, String>) {
+    drop(reply.send(outcome));
 }

@@ -1,11 +1,12 @@
 //! From the running policy to the next one, in an order in which no packet is decided or counted
 //! by the old policy once it is over, and none is lost. `docs/architecture.md` has the steps.
 
+use super::stored::keep;
+use super::trial::{Standing, Trial};
 use super::{Engine, nat, sweep};
 use crate::moved::Tally;
 use crate::published::Published;
 use crate::snapshot::{Policy, Snapshot};
-use crate::state::{Directory, Running};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use twinwall_netlink::link::Link;
 use twinwall_policy::SourceText;
 use twinwall_policy::diag::render::{self, Style};
 use twinwall_policy::diff::{self, Installed, Plan, Removed};
-use twinwall_policy::keys::{SessionKey, State as Keys};
+use twinwall_policy::keys::SessionKey;
 use twinwall_policy::ruleset::{Action, OnChange, QueueFailure, RuleSet};
 
 /// A plan that can be carried out.
@@ -42,7 +43,11 @@ struct MovedSessions {
 
 impl Engine {
     /// Loads a policy. The error is for the operator; the running policy is untouched then.
-    pub(super) fn apply(&mut self, files: Vec<SourceFile>) -> Result<report::Apply, String> {
+    pub(super) fn load(
+        &mut self,
+        files: Vec<SourceFile>,
+        standing: Standing,
+    ) -> Result<report::Apply, String> {
         let began = Instant::now();
         let done = |step| tracing::debug!(step, ms = millis(began.elapsed()), "reload");
         let before = self.published.load_full();
@@ -56,7 +61,7 @@ impl Engine {
         })?;
         let effective = began.elapsed();
         done("in force");
-        self.files = files.into();
+        self.stand(files.into(), standing);
         // Both take their time, and neither needs the other.
         let state = self.running();
         let directory = self.directory.clone();
@@ -81,6 +86,9 @@ impl Engine {
             effective_ms: millis(effective),
             total_ms: millis(began.elapsed()),
             warnings: ready.warnings,
+            confirm_within_ms: self.trial.as_ref().map(Trial::left_ms),
+            digest: Some(self.digest().to_string()),
+            peer: None,
         };
         tracing::info!(
             generation = report.generation,
@@ -300,37 +308,6 @@ impl Engine {
             published.folded = Arc::new(folded);
         });
         self.keep_state();
-    }
-
-    /// Writes down what a daemon after this one has to know.
-    pub(super) fn keep_state(&self) {
-        keep(&self.directory, &self.running());
-    }
-
-    fn running(&self) -> Running {
-        let published = self.published.load();
-        let folded = published.folded.iter();
-        Running {
-            generation: published.generation,
-            loaded: published.loaded,
-            files: Arc::clone(&self.files),
-            // Mostly the same, and not small.
-            own_files: (self.own_files != self.files).then(|| Arc::clone(&self.own_files)),
-            keys: Keys {
-                table: published.policy.installed.table().clone(),
-                allocator: self.allocator,
-            },
-            since: published.since,
-            folded: folded
-                .map(|(rule, counter)| (rule.to_string(), (counter.packets, counter.bytes)))
-                .collect(),
-        }
-    }
-}
-
-fn keep(directory: &Directory, running: &Running) {
-    if let Err(error) = directory.keep_running(running) {
-        tracing::error!(%error, "the running policy is not stored; a restart will reclassify its sessions");
     }
 }
 

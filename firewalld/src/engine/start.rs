@@ -5,7 +5,9 @@
 //! loaded like any other.
 
 use super::reload::{compile, decision, settings_for};
+use super::trial::{Standing, Trial};
 use super::{Engine, sweep};
+use crate::confirmed::{Confirmed, Deadline, Stamp};
 use crate::gate::Gate;
 use crate::options::Options;
 use crate::published::Published;
@@ -15,7 +17,8 @@ use crate::worker::Counts;
 use arc_swap::ArcSwap;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime};
 use twinwall_control::{SourceFile, source};
 use twinwall_netlink::dataplane::{
     self, Counter, Dataplane, Decision, Peer, Present, Settings, Switch,
@@ -54,8 +57,10 @@ pub struct Prepared {
     /// What the observer reads.
     pub published: Arc<ArcSwap<Published>>,
     engine: Engine,
+    /// Where the latest confirmation is noted that the peer has told of.
+    pub heard: Arc<AtomicU64>,
     present: Option<Vec<Present>>,
-    target: Arc<[SourceFile]>,
+    target: Option<(Arc<[SourceFile]>, Standing)>,
 }
 
 /// The policy that comes into force first, and what is to run in the end.
@@ -65,7 +70,8 @@ struct Choice {
     /// The text that `installed` was made of.
     files: Arc<[SourceFile]>,
     own_files: Arc<[SourceFile]>,
-    target: Arc<[SourceFile]>,
+    /// What is to run instead, and what that is then.
+    target: Option<(Arc<[SourceFile]>, Standing)>,
     stored: Option<Running>,
 }
 
@@ -92,6 +98,16 @@ pub fn prepare(options: &Options, peer: Option<Peer>, links: Vec<Link>) -> Resul
     let zones = Arc::new(Zones::new(InterfaceZones::new(&rules.zones), &links));
     let generation = choice.stored.as_ref().map_or(1, |stored| stored.generation);
     let policy = Arc::new(Policy::new(generation, Arc::new(choice.installed), None));
+    let name = Arc::clone(&policy.installed.rules().name);
+    let before = choice.stored.as_ref().and_then(|stored| stored.before.clone());
+    let stamp = choice.stored.as_ref().and_then(|stored| stored.confirmed);
+    let confirmed = Arc::new(match &before {
+        Some(before) => Confirmed::new(&before.files, &before.name, stamp),
+        None => Confirmed::new(&choice.files, &name, stamp),
+    });
+    // A policy that wasn't confirmed before the daemon ended isn't any more.
+    let trial = before.map(|before| Trial { deadline: Deadline::after(Duration::ZERO), before });
+    let heard = Arc::new(AtomicU64::new(0));
     let now = SystemTime::now();
     let loaded = choice.stored.as_ref().map_or(now, |stored| stored.loaded);
     // Without the table that they counted in, the stored counters are only a part.
@@ -110,6 +126,9 @@ pub fn prepare(options: &Options, peer: Option<Peer>, links: Vec<Link>) -> Resul
         loaded,
         since: counting.as_ref().map_or(now, |stored| stored.since),
         folded: Arc::new(folded),
+        confirmed: Arc::clone(&confirmed),
+        trial: trial.as_ref().map(|trial| trial.deadline),
+        offered: None,
     };
     let published = Arc::new(ArcSwap::from_pointee(published));
     let workers = usize::from(options.worker_count());
@@ -126,8 +145,12 @@ pub fn prepare(options: &Options, peer: Option<Peer>, links: Vec<Link>) -> Resul
         own_files: choice.own_files,
         own_path: options.policy.clone(),
         counts: Vec::new(),
+        confirmed,
+        trial,
+        offered: None,
+        heard: Arc::clone(&heard),
     };
-    Ok(Prepared { gate, published, engine, present, target: choice.target })
+    Ok(Prepared { gate, published, heard, engine, present, target: choice.target })
 }
 
 impl Prepared {
@@ -155,11 +178,13 @@ impl Prepared {
             }
         }
         engine.keep_state();
-        if engine.files != target
-            && let Err(text) = engine.apply(target.to_vec())
+        if let Some((files, standing)) = target
+            && let Err(text) = engine.load(files.to_vec(), standing)
         {
             tracing::error!("the policy that was running goes on\n{text}");
         }
+        // Unless that was another policy.
+        engine.look_at_trial();
         Ok(engine)
     }
 }
@@ -229,14 +254,15 @@ impl Engine {
 /// Finds the policy to begin with and the one to run.
 ///
 /// The daemon's own files are what runs, unless another policy was applied since they were last
-/// read: then that goes on, until the files are edited or reloaded.
+/// read: then that goes on, until the files are edited or reloaded. A policy that waited for its
+/// confirmation begins, so that its sessions are swept, and the one before follows at once.
 fn choose(options: &Options, directory: &Directory, mask: u32) -> Result<Choice, Error> {
     let own = source::read(&options.policy).map_err(|error| error.to_string());
     let stored = directory.running();
     let restored = stored.as_ref().and_then(|running| restore(running, mask));
     let (stored, (installed, allocator)) = match (stored, restored) {
         (Some(stored), Some(restored)) => (stored, restored),
-        _ => return first(own.map_err(Error::Policy)?, directory, mask),
+        (stored, _) => return without_keys(own, stored, directory, mask),
     };
     let allocator = directory.allocator().filter(|next| next.mask() == mask).unwrap_or(allocator);
     let files = Arc::clone(&stored.files);
@@ -248,9 +274,25 @@ fn choose(options: &Options, directory: &Directory, mask: u32) -> Result<Choice,
             Arc::clone(own_before)
         }
     };
-    let edited = own_files != *own_before;
-    let target = Arc::clone(if edited { &own_files } else { &files });
+    // What was being tried isn't confirmed by a start, even if it is in the daemon's own files.
+    let tried = stored.before.is_some() && own_files == files;
+    let target = (own_files != *own_before && !tried).then(|| {
+        let known = stored.confirmed.map(|stamp| stamp.at);
+        (Arc::clone(&own_files), Standing::Confirmed(edited(&own_files, known)))
+    });
     Ok(Choice { installed, allocator, files, own_files, target, stored: Some(stored) })
+}
+
+/// The stamp of own files that were edited while the daemon was away: the time of the last edit, so
+/// that they don't win over what was confirmed on the peer after that.
+fn edited(files: &[SourceFile], known: Option<u64>) -> Stamp {
+    let modified = |file: &SourceFile| std::fs::metadata(&file.path).ok()?.modified().ok();
+    let last = files.iter().filter_map(modified).max();
+    let at = last.and_then(|last| last.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let at = at.and_then(|at| u64::try_from(at.as_millis()).ok());
+    let latest = Stamp::now(known);
+    let least = known.map_or(1, |known| known.saturating_add(1));
+    Stamp { at: at.unwrap_or(latest.at).min(latest.at).max(least), ..latest }
 }
 
 /// The stored policy with its keys; `None` when they don't fit together.
@@ -266,6 +308,25 @@ fn restore(running: &Running, mask: u32) -> Option<(Installed, KeyAllocator)> {
         .inspect_err(|error| tracing::warn!(%error, "cannot use the stored keys"))
         .ok()?;
     Some((installed, running.keys.allocator))
+}
+
+/// The daemon's own policy, where the keys of the one before can't be used; but not one that waited
+/// for its confirmation.
+fn without_keys(
+    own: Result<Vec<SourceFile>, String>,
+    stored: Option<Running>,
+    directory: &Directory,
+    mask: u32,
+) -> Result<Choice, Error> {
+    let own = own.map_err(Error::Policy)?;
+    let tried = stored.filter(|stored| *stored.files == *own).and_then(|stored| stored.before);
+    match tried {
+        Some(before) => {
+            let choice = first(before.files.to_vec(), directory, mask)?;
+            Ok(Choice { own_files: own.into(), ..choice })
+        }
+        None => first(own, directory, mask),
+    }
 }
 
 /// The daemon's own policy, without anything that was before.
@@ -284,8 +345,8 @@ fn first(files: Vec<SourceFile>, directory: &Directory, mask: u32) -> Result<Cho
         installed: plan.next,
         allocator,
         files: Arc::clone(&files),
-        own_files: Arc::clone(&files),
-        target: files,
+        own_files: files,
+        target: None,
         stored: None,
     })
 }

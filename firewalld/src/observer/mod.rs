@@ -153,6 +153,8 @@ impl Observer {
         let installed = &published.policy.installed;
         let rules = installed.rules();
         let exceptions = self.dataplane()?.exceptions().map_err(|error| error.to_string())?;
+        let policies = self.sync.as_ref().and_then(sync::Sender::policies);
+        let policies = policies.unwrap_or_else(|| sync::policies::report(&published, None));
         Ok(report::Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -190,6 +192,7 @@ impl Observer {
                     zone: rules.zone_name(zone).to_string(),
                 })
                 .collect(),
+            policies: Some(policies),
         })
     }
 

@@ -4,11 +4,12 @@ use super::filter::Filter;
 use super::identity::{identity, random};
 use super::kernel::{self, Found, Hands, Job};
 use super::notification::kernel_event;
+use super::offers::Exchange;
 use super::recorder::Recording;
 use super::settings::Settings;
 use super::silence::Silence;
 use super::socket::Datagrams;
-use super::{Command, Error, Inbox, Surroundings, keys, report};
+use super::{Command, Error, Inbox, Surroundings, keys, policies, report};
 use crate::clock::since_boot;
 use crate::reply::respond;
 use crate::snapshot::Policy;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
+use twinwall_control::pair::Policies;
+use twinwall_control::sync::Status;
 use twinwall_ctsync::model::{GroupTag, Role};
 use twinwall_ctsync::node::Node;
 use twinwall_ctsync::recorder::Recorder;
@@ -56,6 +59,7 @@ pub(super) struct Driver {
     filter: Filter,
     inbox: Inbox,
     surroundings: Surroundings,
+    exchange: Exchange,
     recording: Option<Recording>,
     key_file: PathBuf,
     preempt_wait: Duration,
@@ -72,6 +76,8 @@ pub(super) struct Driver {
     silence: Silence,
     /// When this node may take over even if sessions of the peer are still missing.
     held_until: Option<Timestamp>,
+    /// All sessions of the peer are here, and it isn't known yet which policy it has.
+    complete: bool,
     /// Whether the last round brought nothing about.
     idle: bool,
     /// When windows are believed, after a takeover.
@@ -114,6 +120,8 @@ impl Driver {
                 Some(recording)
             }
         };
+        let (engine, heard) = (surroundings.engine.clone(), Arc::clone(&surroundings.heard));
+        let exchange = Exchange::new(engine, heard, settings.hold);
         Ok(Self {
             node,
             datagrams,
@@ -122,6 +130,7 @@ impl Driver {
             filter,
             inbox,
             surroundings,
+            exchange,
             recording,
             key_file: settings.key_file.clone(),
             preempt_wait: settings.preempt_wait,
@@ -134,6 +143,7 @@ impl Driver {
             overruns: 0,
             silence: Silence::default(),
             held_until: None,
+            complete: false,
             idle: false,
             believe_at: None,
             several: false,
@@ -172,8 +182,9 @@ impl Driver {
                 self.silence.look(now);
                 if self.held_until.take_if(|until| *until <= now).is_some() {
                     tracing::warn!(
-                        "sync: sessions of the peer are still missing after {:?}: this node may take \
-                         over all the same",
+                        "sync: {} of the peer are still missing after {:?}: this node may take over \
+                         all the same",
+                        if self.complete { "policies" } else { "sessions" },
                         self.preempt_wait
                     );
                 }
@@ -181,6 +192,9 @@ impl Driver {
                     self.ask(Job::Believe(self.policy()));
                 }
             }
+            let published = self.surroundings.published.load_full();
+            self.exchange.look(now, &published, &mut self.node);
+            self.allow_when_settled(now);
             self.node.poll(now, &mut self.out);
             self.idle = self.out.is_empty();
             self.perform();
@@ -305,12 +319,15 @@ impl Driver {
     fn command(&mut self, command: Command, now: Timestamp) {
         match command {
             Command::Status(reply) => {
-                let status = report::status(&self.node, self.overruns, now);
-                respond(reply, Ok(status));
+                respond(reply, Ok(self.status(now)));
             }
             Command::Resync(reply) => {
                 self.node.resync(now, &mut self.out);
-                respond(reply, Ok(report::status(&self.node, self.overruns, now)));
+                respond(reply, Ok(self.status(now)));
+            }
+            Command::Policies(reply) => {
+                // Nobody waits any more when this fails.
+                let _ = reply.try_send(self.policies());
             }
             Command::Roles(roles) => self.take_roles(roles, now),
             Command::Places(sessions, reply) => {
@@ -369,8 +386,8 @@ impl Driver {
                 vrrp.peer_state(group, state);
             }
             Event::HaveEverything => {
-                self.held_until = None;
-                vrrp.allow();
+                self.complete = true;
+                self.allow_when_settled(now);
             }
             Event::PeerReady { id } => vrrp.peer_ready(id),
             _ => {}
@@ -392,8 +409,28 @@ impl Driver {
         }
     }
 
+    /// This node may take over once it has the sessions of the peer, and its policy if that is
+    /// newer and can be loaded.
+    fn allow_when_settled(&mut self, now: Timestamp) {
+        if self.complete && self.node.is_policy_settled(now) {
+            (self.complete, self.held_until) = (false, None);
+            self.surroundings.vrrp.allow();
+        }
+    }
+
+    fn status(&self, now: Timestamp) -> Status {
+        let policies = Some(self.policies());
+        Status { policies, ..report::status(&self.node, self.overruns, now) }
+    }
+
+    fn policies(&self) -> Policies {
+        let status = self.node.offer_status();
+        policies::report(&self.surroundings.published.load(), Some((self.node.liveness(), &status)))
+    }
+
     /// Sessions of the peer are still to come: it isn't relieved before they are here.
     fn hold(&mut self, now: Timestamp) {
+        self.complete = false;
         self.held_until = Some(now.after(self.preempt_wait));
         self.surroundings.vrrp.hold(self.preempt_wait);
     }

@@ -5,7 +5,8 @@
 //!   notifications of conntrack ─► filter ─► convert ─┐
 //!   datagrams of the peer ───────────────────────────┼─► driver ─► datagrams
 //!   roles, handovers of VRRP ────────────────────────┤      │
-//!   key table of the running policy ── rules ────────┘      ├─► kernel: write, list
+//!   key table of the running policy ── rules ────────┤      ├─► kernel: write, list
+//!   what is confirmed here ── offers ────────────────┘      ├─► engine: policies of the peer
 //!                                                           ├─► recorder: a file
 //!                                                           └─► VRRP: the peer lives, has everything
 //! ```
@@ -20,6 +21,8 @@ mod identity;
 mod kernel;
 mod keys;
 mod notification;
+mod offers;
+pub(crate) mod policies;
 mod recorder;
 mod report;
 mod roles;
@@ -29,7 +32,7 @@ mod silence;
 mod socket;
 mod windows;
 
-use crate::engine::Unavailable;
+use crate::engine::{self, Unavailable};
 use crate::published::Published;
 use crate::reply::Reply;
 use crate::vrrp;
@@ -39,9 +42,11 @@ use settings::Settings;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use twinwall_control::pair::Policies;
 use twinwall_ctsync::model::{Direction, GroupTag, Identity, Role, Zone};
 use twinwall_ctsync::replica::Place;
 use twinwall_netlink::conntrack::Tuple;
@@ -57,6 +62,7 @@ const WAITING: usize = 64;
 enum Command {
     Status(Reply),
     Resync(Reply),
+    Policies(SyncSender<Policies>),
     Roles(Vec<(GroupTag, Role)>),
     Places(Vec<Identity>, SyncSender<Vec<Option<Place>>>),
     Barrier(u32),
@@ -105,6 +111,10 @@ pub struct Surroundings {
     pub vrrp: vrrp::Sender,
     /// Where the flight recorder's file is.
     pub state_dir: PathBuf,
+    /// The thread that loads policies.
+    pub engine: engine::Sender,
+    /// Where the latest confirmation is noted that the peer has told of.
+    pub heard: Arc<AtomicU64>,
 }
 
 /// Both ends.
@@ -175,6 +185,13 @@ impl Sender {
         let (reply, answer) = sync_channel(1);
         let sessions = sessions.iter().map(identity).collect();
         self.send(Command::Places(sessions, reply)).ok()?;
+        answer.recv_timeout(PATIENCE).ok()
+    }
+
+    /// Which policy both nodes have. Waits for the answer; nothing when the thread is too busy.
+    pub(crate) fn policies(&self) -> Option<Policies> {
+        let (reply, answer) = sync_channel(1);
+        self.send(Command::Policies(reply)).ok()?;
         answer.recv_timeout(PATIENCE).ok()
     }
 

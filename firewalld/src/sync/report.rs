@@ -49,6 +49,7 @@ pub(super) fn status(node: &Node, overruns: u64, now: Timestamp) -> Status {
         resyncs: status.resyncs,
         resync,
         memory: status.memory,
+        policies: None,
     }
 }
 

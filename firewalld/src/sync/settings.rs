@@ -23,6 +23,8 @@ pub struct Settings {
     pub preempt_wait: Duration,
     /// Bytes of the flight recorder's file; 0 for none.
     pub recorder: usize,
+    /// Whether policies of the peer are kept until an operator takes them.
+    pub hold: bool,
     /// Which sessions the peer gets.
     pub replicate: Replicate,
 }
