@@ -104,7 +104,7 @@ fn fields_of_json_are_in_the_manual() {
     }
     let page = page("twinwall.1");
     let json = section(&page, ".SH JSON OUTPUT");
-    for report in ["apply", "status", "rules", "sessions", "explain", "vrrp", "sync"] {
+    for report in ["apply", "confirm", "status", "rules", "sessions", "explain", "vrrp", "sync"] {
         let value =
             serde_json::from_str(&read(&format!("cli/tests/golden/{report}.json"))).unwrap();
         let mut names = BTreeSet::new();

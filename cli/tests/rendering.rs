@@ -41,9 +41,15 @@ fn apply_is_shown_with_keys_sessions_and_times() {
         assert_eq!(render::apply_warnings(report), "");
         render::apply(report)
     });
+    golden("apply-confirm", render::apply);
     golden("apply-warnings", |report: &report::Apply| {
         render::apply_warnings(report) + &render::apply(report)
     });
+}
+
+#[test]
+fn confirmation_is_shown_with_what_the_peer_does() {
+    golden("confirm", render::confirmed);
 }
 
 #[test]
@@ -102,7 +108,7 @@ fn explanation_begins_with_the_decision() {
 #[test]
 fn ordinary_output_fits_100_columns() {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    for name in ["apply", "status", "explain", "explain-default"] {
+    for name in ["apply", "apply-confirm", "confirm", "status", "explain", "explain-default"] {
         let text = fs::read_to_string(directory.join(format!("{name}.txt"))).unwrap();
         for line in text.lines() {
             assert!(line.chars().count() <= 100, "{name}: {line}");

@@ -30,7 +30,7 @@ pub struct Version {
     pub generation: u64,
     /// The policy's name.
     pub policy: String,
-    /// A digest of its text; `null` for a peer whose policy nobody has confirmed.
+    /// A digest of its text; `null` where that isn't known.
     pub digest: Option<String>,
     /// When it was confirmed, RFC 3339; `null` if it was only found at a start. The later
     /// confirmation wins on the pair.

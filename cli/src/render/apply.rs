@@ -25,7 +25,7 @@ pub fn apply(report: &Apply) -> String {
     if let Some(within) = report.confirm_within_ms {
         text.push_str(&format!(
             "confirm   `twinwall confirm` within {}, or the policy before comes back\n",
-            span(Duration::from_millis(within).max(Duration::from_secs(1))),
+            span(Duration::from_secs(within.div_ceil(1_000))),
         ));
     }
     if let Some(peer) = &report.peer {

@@ -52,7 +52,9 @@ pub(super) fn policies(report: &Policies) -> Vec<(&'static str, String)> {
         None => "",
     };
     lines.push(("there", there + same));
-    let told = |outcome: &&Outcome| outcome.state != "taken" && outcome.state != "superseded";
+    let told = |outcome: &&Outcome| {
+        !matches!(outcome.state.as_str(), "taken" | "superseded" | "unreachable" | "none")
+    };
     if let Some(outcome) = Some(offered_to_peer).filter(told) {
         lines.push(("offer", format!("the peer {}", offer(outcome))));
     }

@@ -65,12 +65,17 @@ pub struct Local {
     pub name: String,
     /// Whether another policy runs here, which isn't confirmed yet.
     pub trial: bool,
+    /// The digest of the policy while it has no version.
+    pub digest: Option<PolicyDigest>,
 }
 
 impl Local {
     /// Texts of the same version are the same.
     fn says_the_same(&self, other: &Self) -> bool {
-        let said = |local: &Self| (local.version, local.generation, local.trial, local.text.len());
+        let said = |local: &Self| {
+            let Self { version, text, generation, trial, digest, .. } = local;
+            (*version, *digest, *generation, *trial, text.len())
+        };
         said(self) == said(other) && self.name == other.name
     }
 }
@@ -94,6 +99,8 @@ pub struct OfferStatus {
     pub known: bool,
     /// The peer's version.
     pub version: Option<PolicyVersion>,
+    /// The digest of its policy, whether anybody has confirmed that or not.
+    pub digest: Option<PolicyDigest>,
     /// The peer's generation.
     pub generation: u64,
     /// The name of its policy.
@@ -275,6 +282,7 @@ impl Offers {
         OfferStatus {
             known: true,
             version: peer.version,
+            digest: peer.version.map(|version| version.digest).or(peer.digest),
             generation: peer.generation,
             name: peer.name.clone(),
             trial: peer.trial,
@@ -307,7 +315,7 @@ impl Offers {
 
     /// Says what this node has. The peer answers unless this node knows already that it knows.
     fn tell(&self, out: &mut Vec<Vec<u8>>) {
-        let Local { version, text, generation, name, trial } = &self.local;
+        let Local { version, text, generation, name, trial, digest } = &self.local;
         let size = text.len() as u64;
         let have = Have {
             ask: !self.heard,
@@ -319,6 +327,7 @@ impl Offers {
             name: shortened(name, crate::wire::LONGEST_NAME).to_owned(),
             verdict: self.verdict.clone(),
             trial: *trial,
+            digest: digest.filter(|_| version.is_none()),
         };
         out.push(OfferMessage::Have(have).to_packet());
     }

@@ -39,6 +39,7 @@ const GENERATION: u8 = 3;
 const NAME: u8 = 4;
 const VERDICT: u8 = 5;
 const TRIAL: u8 = 6;
+const DIGEST: u8 = 7;
 
 /// BLAKE2s of a policy's text in the form in which it is sent.
 #[derive(
@@ -111,6 +112,8 @@ pub struct Have {
     pub verdict: Option<Verdict>,
     /// Whether another policy runs there, which isn't confirmed yet.
     pub trial: bool,
+    /// The digest of a policy that nobody has confirmed.
+    pub digest: Option<PolicyDigest>,
 }
 
 /// A message about the policy.
@@ -224,6 +227,7 @@ fn read_have(reader: &mut Reader<'_>) -> Result<Have, Malformed> {
             NAME => have.name = read_text(&mut field, LONGEST_NAME),
             VERDICT => have.verdict = read_verdict(&mut field)?,
             TRIAL => have.trial = true,
+            DIGEST => have.digest = Some(PolicyDigest(field.array("a digest")?)),
             _ => {}
         }
     }
@@ -260,6 +264,9 @@ fn write_have(writer: &mut Writer, have: &Have) {
     }
     if have.trial {
         field(TRIAL, &|_| {});
+    }
+    if let Some(digest) = &have.digest {
+        field(DIGEST, &|content| content.put(&digest.0));
     }
 }
 
@@ -320,6 +327,7 @@ mod tests {
             name: "edge".into(),
             verdict: Some(verdict),
             trial: true,
+            digest: Some(PolicyDigest([2; 32])),
         };
         let digest = PolicyDigest([4; 32]);
         let bytes = [8; PART];

@@ -34,6 +34,7 @@ fn local(stamp: u64, text: &[u8]) -> Local {
         generation: stamp,
         name: "edge".into(),
         trial: false,
+        digest: None,
     }
 }
 

@@ -64,5 +64,6 @@ fn local(published: &Published) -> Local {
         generation: published.generation,
         name: confirmed.name.to_string(),
         trial: published.trial.is_some(),
+        digest: Some(confirmed.digest),
     }
 }

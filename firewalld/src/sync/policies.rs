@@ -31,12 +31,12 @@ pub(crate) fn report(published: &Published, peer: Option<(Liveness, &OfferStatus
     report.there = status.known.then(|| Version {
         generation: status.generation,
         policy: status.name.clone(),
-        digest: status.version.map(|version| version.digest.to_string()),
+        digest: status.digest.map(|digest| digest.to_string()),
         confirmed: status.version.map(|version| time(version.stamp)),
         from_peer: None,
         trial: status.trial,
     });
-    report.same = status.version.map(|theirs| theirs.digest == confirmed.digest);
+    report.same = status.digest.map(|theirs| theirs == confirmed.digest);
     report.offer = Some(offer(ours, liveness, status));
     report.offered = offered(ours, status);
     report

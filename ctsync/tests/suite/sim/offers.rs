@@ -32,6 +32,7 @@ impl Disk {
             generation: self.confirmed,
             name: "simulated".into(),
             trial: false,
+            digest: None,
         }
     }
 }
