@@ -28,6 +28,7 @@ mod lint;
 pub mod load;
 pub mod matching;
 pub mod nat;
+mod overlap;
 mod parallel;
 pub mod prefix;
 mod resolve;

@@ -100,7 +100,7 @@ impl Outline {
 }
 
 /// From the first to the last number of sorted ranges.
-pub(super) fn hull<T: Copy>(ranges: &[(T, T)]) -> Option<(T, T)> {
+fn hull<T: Copy>(ranges: &[(T, T)]) -> Option<(T, T)> {
     Some((ranges.first()?.0, ranges.last()?.1))
 }
 

@@ -2,15 +2,17 @@
 //!
 //! A rule that no new rule can take sessions from is its own heir without a look at any other.
 //! Otherwise those that can are compared with it in order, and if that doesn't settle it, so are
-//! the rules below.
+//! the rules below; where they are many, only those that overlap it.
 
 use super::compare::{Compared, Comparison, NONE, Outline};
-use super::nearby::Nearby;
 use super::takers::Takers;
 use crate::keys::SessionKey;
 use crate::matching::Match;
+use crate::overlap::tree::before;
+use crate::overlap::{Asked as Boxes, Placed, Rules};
 use crate::ruleset::{RuleIndex, RuleSet};
 use crate::zone::ZoneId;
+use std::cell::{Cell, OnceCell};
 use std::ops::Range;
 
 /// One key of an old rule; zones are those of the old policy.
@@ -32,17 +34,18 @@ pub(super) enum Heir {
     Unproved,
 }
 
-/// Work for all rules together, in comparisons of two outlines: about 5 ns each.
-const WORK: usize = 10_000_000;
+/// Work for all rules together, in comparisons of two outlines, about 5 ns each: this, and so much
+/// for each rule.
+const WORK: (usize, usize) = (10_000_000, 300);
 
-/// Finding one place in the trees and sorting it, in comparisons of outlines.
-const TREE_COST: usize = 16;
+/// A step of a search for overlapping rules, in comparisons of outlines.
+const STEP: usize = 16;
 
-/// Asking the trees how many places they would find, in comparisons of outlines.
-const COUNT_COST: usize = 200;
+/// Rules that are compared one by one, without a search for those that overlap.
+const FEW: usize = 128;
 
-/// Rules that are compared one by one without asking for those near by address.
-const FEW: usize = 512;
+/// What making the structure for such searches costs for each rule, in comparisons of outlines.
+const MAKING: usize = 100;
 
 /// Finds heirs.
 pub(super) struct Heirs<'a> {
@@ -50,23 +53,25 @@ pub(super) struct Heirs<'a> {
     new: &'a RuleSet,
     comparison: &'a Comparison<'a>,
     takers: Takers,
-    /// Takers by address, made when they are many.
-    takers_nearby: Option<Nearby>,
-    /// All rules by address, made when much has been compared one by one.
-    nearby: Option<Nearby>,
-    work: usize,
+    /// Takers by what they overlap, made when they are many.
+    takers_by_overlap: OnceCell<Rules>,
+    /// All rules by what they overlap, made when much has been compared one by one.
+    by_overlap: OnceCell<Rules>,
+    work: Cell<usize>,
 }
 
 impl<'a> Heirs<'a> {
     pub(super) fn new(old: &'a RuleSet, new: &'a RuleSet, comparison: &'a Comparison<'a>) -> Self {
         let takers = Takers::new(&comparison.rules);
-        Self { old, new, comparison, takers, takers_nearby: None, nearby: None, work: WORK }
+        let (takers_by_overlap, by_overlap) = (OnceCell::new(), OnceCell::new());
+        let work = Cell::new(work(new));
+        Self { old, new, comparison, takers, takers_by_overlap, by_overlap, work }
     }
 
     /// Calls `emit` with the heir of each pair of the old rule at this place. `pairs` is empty
     /// afterwards.
     pub(super) fn of_rule(
-        &mut self,
+        &self,
         place: u32,
         pairs: &mut Vec<Pair>,
         mut emit: impl FnMut(Pair, Heir),
@@ -79,7 +84,7 @@ impl<'a> Heirs<'a> {
         {
             self.settle(place, compared, Heir::Itself(RuleIndex(own)), pairs, &mut emit);
         }
-        if !pairs.is_empty() && self.work > 0 {
+        if !pairs.is_empty() && self.work.get() > 0 {
             self.compare(place, own, threatened, pairs, &mut emit);
         }
         for pair in pairs.drain(..) {
@@ -90,7 +95,7 @@ impl<'a> Heirs<'a> {
     /// Compares an old rule with the new ones. `own` is the place of its new form, `threatened`
     /// whether rules above that may take sessions from it.
     fn compare(
-        &mut self,
+        &self,
         place: u32,
         own: Option<u32>,
         threatened: bool,
@@ -100,91 +105,150 @@ impl<'a> Heirs<'a> {
         let Some(rule) = get(&self.old.rules, place) else { return };
         let outline = Outline::new(&rule.matches, rule.matches.from, rule.matches.to);
         let asked = Asked { place, matches: &rule.matches, outline };
-        if threatened && let Some(own) = own {
-            // At first only so many as are not worth asking by address.
-            let mut above = self.takers.of(own, place, FEW);
-            if above.len() == FEW {
-                self.work = self.work.saturating_sub(FEW);
-                let near = self.near_takers(&asked, own);
-                above = near.unwrap_or_else(|| self.takers.of(own, place, self.work));
-                self.work = self.work.saturating_sub(above.len() / 2);
-            }
-            self.search(&asked, above.into_iter(), pairs, emit);
-        }
         if let Some(own) = own {
+            if threatened {
+                self.search_above(&asked, own, pairs, emit);
+            }
             self.search(&asked, std::iter::once(own), pairs, emit);
         }
         if !pairs.is_empty() {
             let below = own.map_or(0, |own| own + 1)..self.comparison.rules.len() as u32;
-            match self.near(&asked, below.clone()) {
-                Some(near) => self.search(&asked, near.into_iter(), pairs, emit),
-                None => self.search(&asked, below, pairs, emit),
+            self.search_below(&asked, below, pairs, emit);
+        }
+    }
+
+    /// Goes through the takers above the place `own`.
+    fn search_above(
+        &self,
+        asked: &Asked<'_>,
+        own: u32,
+        pairs: &mut Vec<Pair>,
+        emit: &mut impl FnMut(Pair, Heir),
+    ) {
+        let takers = self.takers.places();
+        let above = takers.get(..takers.partition_point(|place| *place < own));
+        let each = above.unwrap_or_default().iter().copied();
+        if each.len() < FEW {
+            return self.search(asked, each, pairs, emit);
+        }
+        let rules = self.takers_by_overlap.get_or_init(|| self.rules(takers.iter().copied()));
+        self.search_overlapping(rules, asked, before(own), each, pairs, emit);
+    }
+
+    /// Goes through all new rules of these places.
+    fn search_below(
+        &self,
+        asked: &Asked<'_>,
+        below: Range<u32>,
+        pairs: &mut Vec<Pair>,
+        emit: &mut impl FnMut(Pair, Heir),
+    ) {
+        let all = self.comparison.rules.len();
+        let worth_it =
+            self.by_overlap.get().is_some() || work(self.new) - self.work.get() > MAKING * all;
+        if below.len() < FEW || !worth_it {
+            return self.search(asked, below, pairs, emit);
+        }
+        let rules = self.by_overlap.get_or_init(|| self.rules(0..all as u32));
+        let places = (below.start, u32::MAX);
+        self.search_overlapping(rules, asked, places, below, pairs, emit);
+    }
+
+    /// The new rules of these places, to be asked which of them overlap an old one. Their ranks are
+    /// their orders.
+    fn rules(&self, places: impl ExactSizeIterator<Item = u32>) -> Rules {
+        Rules::new(places.map(|place| {
+            let compared = self.comparison.get(place);
+            let matches = get(&self.new.rules, place).map(|rule| &rule.matches);
+            compared.zip(matches).map(|(compared, matches)| Placed {
+                place,
+                rank: compared.order,
+                zones: (compared.outline.from, compared.outline.to),
+                matches,
+            })
+        }))
+    }
+
+    /// Goes through those of `rules` from the first to the last of these places that overlap the old
+    /// rule, or through `each` where that turns out to be less work.
+    fn search_overlapping(
+        &self,
+        rules: &Rules,
+        asked: &Asked<'_>,
+        places: (u32, u32),
+        each: impl ExactSizeIterator<Item = u32>,
+        pairs: &mut Vec<Pair>,
+        emit: &mut impl FnMut(Pair, Heir),
+    ) {
+        let boxes = Boxes::new(asked.matches);
+        let mut meeting = rules.meeting(&boxes, places, asked.place);
+        let mut steps = 0;
+        while let Some(place) = meeting.next() {
+            self.spend((meeting.steps() - steps) * STEP);
+            steps = meeting.steps();
+            if !self.try_one(asked, place, pairs, emit) {
+                return;
+            }
+            if steps * STEP > each.len() {
+                let rest = each.skip_while(|other| *other <= place);
+                return self.search(asked, rest, pairs, emit);
             }
         }
-    }
-
-    /// The takers above `own` that are near by address, if asking for them is less work than
-    /// comparing each.
-    fn near_takers(&mut self, asked: &Asked<'_>, own: u32) -> Option<Vec<u32>> {
-        let otherwise = self.takers.places().len().min(own as usize);
-        let nearby = self.takers_nearby.get_or_insert_with(|| {
-            let new = &self.new.rules;
-            let takers = self.takers.places();
-            Nearby::new(takers.filter_map(|place| Some((place, &get(new, place)?.matches))))
-        });
-        near(nearby, &mut self.work, asked, otherwise, 0..own)
-    }
-
-    /// The rules of `range` that are near by address, if asking for them is less work than
-    /// comparing each.
-    fn near(&mut self, asked: &Asked<'_>, range: Range<u32>) -> Option<Vec<u32>> {
-        let rules = &self.new.rules;
-        // Making the trees costs about as much as comparing each rule with some tens of others.
-        if range.len() < FEW || (self.nearby.is_none() && WORK - self.work < 32 * rules.len()) {
-            return None;
-        }
-        let nearby = self.nearby.get_or_insert_with(|| {
-            Nearby::new((0u32..).zip(rules.iter().map(|rule| &rule.matches)))
-        });
-        near(nearby, &mut self.work, asked, range.len(), range)
+        self.spend((meeting.steps() - steps) * STEP);
     }
 
     /// Goes through new rules in order and settles the pairs that each takes, until none is left
     /// or the work is done.
     fn search(
-        &mut self,
+        &self,
         asked: &Asked<'_>,
-        places: impl Iterator<Item = u32>,
+        mut places: impl Iterator<Item = u32>,
         pairs: &mut Vec<Pair>,
         emit: &mut impl FnMut(Pair, Heir),
     ) {
-        for place in places {
-            let Some(compared) = self.comparison.get(place) else { continue };
-            let Some(left) = self.work.checked_sub(1) else { return };
-            self.work = left;
-            if compared.order < asked.place || !compared.outline.may_meet(&asked.outline) {
-                continue;
-            }
-            if !pairs.iter().any(|pair| self.takes(asked.place, compared, pair)) {
-                continue;
-            }
-            let Some(rule) = get(&self.new.rules, place) else { continue };
-            self.work = self.work.saturating_sub(effort(asked.matches, &rule.matches));
-            if !rule.matches.packets_intersect(asked.matches) {
-                continue;
-            }
-            let heir = if compared.same && compared.old == asked.place {
-                Heir::Itself(RuleIndex(place))
-            } else if rule.matches.packets_cover(asked.matches) {
-                Heir::Other(RuleIndex(place))
-            } else {
-                Heir::Unproved
-            };
-            self.settle(asked.place, compared, heir, pairs, emit);
-            if pairs.is_empty() {
-                return;
-            }
+        let _ = places.all(|place| self.try_one(asked, place, pairs, emit));
+    }
+
+    /// Settles the pairs that a new rule takes; says whether to go on with the next.
+    #[inline]
+    fn try_one(
+        &self,
+        asked: &Asked<'_>,
+        place: u32,
+        pairs: &mut Vec<Pair>,
+        emit: &mut impl FnMut(Pair, Heir),
+    ) -> bool {
+        let Some(compared) = self.comparison.get(place) else { return true };
+        if !self.spend(1) {
+            return false;
         }
+        if compared.order < asked.place || !compared.outline.may_meet(&asked.outline) {
+            return true;
+        }
+        if !pairs.iter().any(|pair| self.takes(asked.place, compared, pair)) {
+            return true;
+        }
+        let Some(rule) = get(&self.new.rules, place) else { return true };
+        self.spend(effort(asked.matches, &rule.matches));
+        if !rule.matches.packets_intersect(asked.matches) {
+            return true;
+        }
+        let heir = if compared.same && compared.old == asked.place {
+            Heir::Itself(RuleIndex(place))
+        } else if rule.matches.packets_cover(asked.matches) {
+            Heir::Other(RuleIndex(place))
+        } else {
+            Heir::Unproved
+        };
+        self.settle(asked.place, compared, heir, pairs, emit);
+        !pairs.is_empty()
+    }
+
+    /// Takes work from what is left; says whether there was any.
+    fn spend(&self, work: usize) -> bool {
+        let left = self.work.get();
+        self.work.set(left.saturating_sub(work));
+        left > 0
     }
 
     /// Gives this heir to the pairs that a new rule takes from the old rule at `place`.
@@ -227,24 +291,9 @@ struct Asked<'a> {
     outline: Outline,
 }
 
-/// The places of `range` that are near this one, if asking for them is less work than comparing
-/// `otherwise` rules.
-fn near(
-    nearby: &Nearby,
-    work: &mut usize,
-    asked: &Asked<'_>,
-    otherwise: usize,
-    range: Range<u32>,
-) -> Option<Vec<u32>> {
-    let cost = nearby.count(asked.matches) * TREE_COST;
-    *work = work.saturating_sub(COUNT_COST);
-    if cost >= otherwise || cost > *work {
-        return None;
-    }
-    *work -= cost;
-    let mut near = nearby.of(asked.matches);
-    near.retain(|place| range.contains(place));
-    Some(near)
+/// Work for these new rules.
+fn work(new: &RuleSet) -> usize {
+    WORK.0 + WORK.1 * new.rules.len()
 }
 
 /// What comparing two matches costs at most, in comparisons of outlines.

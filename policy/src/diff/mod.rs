@@ -42,7 +42,7 @@
 //! # Cost
 //!
 //! Unchanged rules cost nothing but a comparison, others a few passes over the new rules, or over
-//! those near them by address. The work is bounded; past the bound the answer is a new key without
+//! those that overlap them ([`crate::overlap`]). The work is bounded; past the bound the answer is a new key without
 //! a successor, which is always right.
 //!
 //! Not here: the order in which the kernel is told, see the daemon.
@@ -50,7 +50,6 @@
 mod compare;
 mod heirs;
 mod installed;
-mod nearby;
 mod sweep;
 mod takers;
 mod transfer;

@@ -50,7 +50,7 @@ pub(super) fn transfer(
             unchanged: 0,
         },
     };
-    let mut heirs = Heirs::new(old.rules(), new, comparison);
+    let heirs = Heirs::new(old.rules(), new, comparison);
     let mut pairs = Vec::new();
     for (place, rule) in (0u32..).zip(&old.rules().rules) {
         let setting = comparison.renewed(rule, place).map_or(rule.on_change, |new| new.on_change);

@@ -5,7 +5,7 @@
 //! work is bounded, so that a policy of 100,000 rules is looked through in the time that it takes
 //! to compile. Not here: NAT rules, and whether the policy is wise.
 
-mod index;
+mod family;
 mod region;
 mod unused;
 
@@ -17,7 +17,7 @@ use crate::ruleset::{Action, Rule};
 use crate::syntax::{self, Draft, Word};
 use crate::yaml::Node;
 use crate::zone::ZoneSet;
-use index::Index;
+use family::Family;
 use region::{Address, Area, Rest};
 
 /// Fewer rules than this are not worth a thread.
@@ -53,8 +53,8 @@ struct Linter<'t, 'r> {
     draft: &'r Draft<'t>,
     resolved: &'r Resolved<'t>,
     zones: ZoneSet,
-    v4: Index<'r, u32>,
-    v6: Index<'r, u128>,
+    v4: Family<'r, u32>,
+    v6: Family<'r, u128>,
 }
 
 impl<'t, 'r> Linter<'t, 'r> {
@@ -65,8 +65,8 @@ impl<'t, 'r> Linter<'t, 'r> {
             draft,
             resolved,
             zones,
-            v4: Index::new(rules().map(|rule| Area::of(&rule.matches, zones)).collect()),
-            v6: Index::new(rules().map(|rule| Area::of(&rule.matches, zones)).collect()),
+            v4: Family::new(rules().map(|rule| Area::of(&rule.matches, zones)).collect()),
+            v6: Family::new(rules().map(|rule| Area::of(&rule.matches, zones)).collect()),
         }
     }
 
@@ -82,12 +82,40 @@ impl<'t, 'r> Linter<'t, 'r> {
         let (v4, v6) = (self.v4.area(rule), self.v6.area(rule));
         if v4.is_none() && v6.is_none() {
             faults.push(empty(compiled, name));
-        } else if let Some(above) = self.covering(v4, v6, rule, found) {
+            return;
+        }
+        // Nothing covers a rule, alone or with others, that doesn't match this flow of it.
+        found.clear();
+        let all = self.matching(v4, v6, rule, |above| {
+            found.push(above);
+            false
+        });
+        let first = found.iter().copied();
+        let covering = first.filter(|above| self.covers(*above, v4, v6)).min();
+        let covering = covering.or_else(|| if all { None } else { self.covering(v4, v6, rule) });
+        if let Some(above) = covering {
             faults.push(self.shadowed(rule, compiled, name, above));
         } else if let Some(above) = self.covering_together(v4, v6, rule, found) {
             faults.push(self.unreachable(name, &above));
         } else {
-            self.check_entries(rule, compiled, declared, found, faults);
+            self.check_entries(rule, compiled, declared, faults);
+        }
+    }
+
+    /// Calls `each` with the rules above that match a flow of a match, until it says that it is
+    /// enough. Says whether these were all.
+    fn matching(
+        &self,
+        v4: Option<&Area<'_, u32>>,
+        v6: Option<&Area<'_, u128>>,
+        before: u32,
+        mut each: impl FnMut(u32) -> bool,
+    ) -> bool {
+        let (v4, v6) = (v4.and_then(Area::probe), v6.and_then(Area::probe));
+        match (v4, v6) {
+            (Some(probe), _) => self.v4.matching(&probe, before, |rule, _| each(rule)),
+            (None, Some(probe)) => self.v6.matching(&probe, before, |rule, _| each(rule)),
+            (None, None) => true,
         }
     }
 
@@ -97,31 +125,37 @@ impl<'t, 'r> Linter<'t, 'r> {
         v4: Option<&Area<'_, u32>>,
         v6: Option<&Area<'_, u128>>,
         before: u32,
-        found: &mut Vec<u32>,
     ) -> Option<u32> {
         match (v4, v6) {
-            (Some(area), _) => self.v4.matching(&area.probe()?, before, found),
-            (None, Some(area)) => self.v6.matching(&area.probe()?, before, found),
-            (None, None) => return None,
+            (Some(area), _) => self.v4.covering(area, before, |rule| covers(&self.v6, rule, v6)),
+            (None, Some(area)) => self.v6.covering(area, before, |_| true),
+            (None, None) => None,
         }
-        let covers = |rule: u32| covers(&self.v4, rule, v4) && covers(&self.v6, rule, v6);
-        found.iter().copied().filter(|rule| covers(*rule)).min()
     }
 
-    /// Rules above that together cover both parts of a match.
+    /// Whether a rule covers both parts of a match.
+    fn covers(&self, rule: u32, v4: Option<&Area<'_, u32>>, v6: Option<&Area<'_, u128>>) -> bool {
+        covers(&self.v4, rule, v4) && covers(&self.v6, rule, v6)
+    }
+
+    /// Rules above that together cover both parts of a match. `found` are those that match a flow of
+    /// the first part.
     fn covering_together(
         &self,
         v4: Option<&Area<'_, u32>>,
         v6: Option<&Area<'_, u128>>,
         before: u32,
-        found: &mut Vec<u32>,
+        found: &[u32],
     ) -> Option<Vec<u32>> {
+        if found.is_empty() {
+            return None;
+        }
         let mut above = Vec::new();
         if let Some(area) = v4 {
-            exhaust(&self.v4, area, before, found, &mut above)?;
+            exhaust(&self.v4, area, before, &mut above)?;
         }
         if let Some(area) = v6 {
-            exhaust(&self.v6, area, before, found, &mut above)?;
+            exhaust(&self.v6, area, before, &mut above)?;
         }
         above.sort_unstable();
         above.dedup();
@@ -133,8 +167,7 @@ impl<'t, 'r> Linter<'t, 'r> {
             return Fault::warning(codes::SHADOWED_RULE, "");
         };
         let place = declared.name.map_or(declared.start, |name| name.span);
-        let back = covers(&self.v4, rule, self.v4.area(above))
-            && covers(&self.v6, rule, self.v6.area(above));
+        let back = self.covers(rule, self.v4.area(above), self.v6.area(above));
         let what = format!("seq {}, {}", first.seq, action(first.action));
         if back && first.action == compiled.action {
             let message = format!("rule `{}` repeats rule `{}`", name.text, first.name);
@@ -168,7 +201,6 @@ impl<'t, 'r> Linter<'t, 'r> {
         rule: u32,
         compiled: &Rule,
         declared: &syntax::Rule<'_>,
-        found: &mut Vec<u32>,
         faults: &mut Faults,
     ) {
         let services = match &declared.service {
@@ -189,7 +221,7 @@ impl<'t, 'r> Linter<'t, 'r> {
             for node in nodes.iter().take(ENTRIES) {
                 let Some(part) = self.only(&compiled.matches, side, node) else { continue };
                 let (v4, v6) = (Area::of(&part, self.zones), Area::of(&part, self.zones));
-                let Some(above) = self.covering(v4.as_ref(), v6.as_ref(), rule, found) else {
+                let Some(above) = self.covering(v4.as_ref(), v6.as_ref(), rule) else {
                     continue;
                 };
                 let Some((first, origin)) = self.rule(above) else { continue };
@@ -238,39 +270,31 @@ enum Side {
 }
 
 /// Whether a rule covers an area; nothing is covered by every rule.
-fn covers<A: Address>(index: &Index<'_, A>, rule: u32, area: Option<&Area<'_, A>>) -> bool {
+fn covers<A: Address>(index: &Family<'_, A>, rule: u32, area: Option<&Area<'_, A>>) -> bool {
     area.is_none_or(|area| index.area(rule).is_some_and(|above| above.covers(area)))
 }
 
 /// Takes rules above from an area until nothing is left, and adds them to `above`; `None` when
 /// something is left.
 fn exhaust<A: Address>(
-    index: &Index<'_, A>,
+    family: &Family<'_, A>,
     area: &Area<'_, A>,
     before: u32,
-    found: &mut Vec<u32>,
     above: &mut Vec<u32>,
 ) -> Option<()> {
-    let mut rest: Option<Rest<A>> = None;
+    let mut rest = Rest::new(area);
     for _ in 0..CUTS {
-        let left = match &rest {
-            Some(rest) => match rest.area() {
-                Some(left) => left,
-                None => return Some(()),
-            },
-            None => *area,
-        };
-        index.matching(&left.probe()?, before, found);
-        if found.is_empty() {
-            return None;
-        }
-        let rest = rest.get_or_insert_with(|| Rest::new(area));
+        let Some(left) = rest.area() else { return Some(()) };
         // One of the rules that match this flow has to take it; the highest comes first.
-        found.sort_unstable();
-        let taken = found.iter().find(|rule| index.area(**rule).is_some_and(|a| rest.take(a)));
-        above.push(*taken?);
+        let mut taken = None;
+        family.matching(&left.probe()?, before, |rule, area| {
+            let takes = rest.take(area);
+            taken = takes.then_some(rule);
+            takes
+        });
+        above.push(taken?);
     }
-    rest.is_some_and(|rest| rest.area().is_none()).then_some(())
+    rest.area().is_none().then_some(())
 }
 
 fn empty(rule: &Rule, name: Word<'_>) -> Fault {
