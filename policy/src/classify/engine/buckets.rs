@@ -18,7 +18,7 @@ const FILLED: usize = 7;
 pub(super) const PILE: u32 = 1 << 31;
 
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct Bucket {
     /// Bytes 0 to 11: fingerprints, 0 for none. Bytes 12 to 15: a bit for each of 32 kinds of
     /// fingerprints that went on to the next bucket.
@@ -86,6 +86,11 @@ impl Buckets {
     #[inline]
     pub(super) fn place(&self, hash: u64) -> usize {
         (((hash & 0xffff_ffff) * self.0.len() as u64) >> 32) as usize
+    }
+
+    #[inline]
+    pub(super) fn all(&self) -> &[Bucket] {
+        &self.0
     }
 
     #[inline]

@@ -2,6 +2,7 @@
 //!
 //! Not here: ports, protocols and zones, which are alike in both.
 
+use super::tree::{Narrow, Node, Wide};
 use crate::prefix::Word;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,6 +20,8 @@ pub(super) struct Probe<A> {
     pub(super) addresses: Pair<A>,
     /// Source port, destination port and protocol, see [`rest`].
     pub(super) rest: u64,
+    /// The ports to be held against a record's, see [`edges`].
+    pub(super) edges: u64,
     pub(super) from: u8,
     pub(super) to: u8,
 }
@@ -26,6 +29,17 @@ pub(super) struct Probe<A> {
 /// Source port in bits 0 to 15, destination port in 16 to 31, protocol in 32 to 39.
 pub(super) const fn rest(src_port: u16, dst_port: u16, protocol: u8) -> u64 {
     src_port as u64 | (dst_port as u64) << 16 | (protocol as u64) << 32
+}
+
+impl<A: Word> Probe<A> {
+    pub(super) const ZERO: Self =
+        Self { addresses: Pair { src: A::ZERO, dst: A::ZERO }, rest: 0, edges: 0, from: 0, to: 0 };
+}
+
+/// Four numbers of 16 bits: low source, high source, low destination, high destination port, the
+/// high ones inverted. Ports are within bounds if none of their edges is below that of the bounds.
+pub(super) const fn edges(src: (u16, u16), dst: (u16, u16)) -> u64 {
+    src.0 as u64 | (!src.1 as u64) << 16 | (dst.0 as u64) << 32 | (!dst.1 as u64) << 48
 }
 
 /// Scatters small numbers over 32 bits: 2^32 over the golden ratio.
@@ -46,6 +60,9 @@ pub(super) trait Family: Word + Send + Sync + 'static {
     fn key(pair: Pair<Self>, mask: Pair<Self>, rest: u64, seeds: &Seeds) -> u64;
     /// Whether the first `len` bits are the same.
     fn same(a: Self, b: Self, len: u8) -> bool;
+    /// Something that is 0 if the addresses are the same without their last bits, of which the
+    /// lowest byte of `cuts` has the number for the source and the next for the destination.
+    fn apart(a: Pair<Self>, b: Pair<Self>, cuts: u64) -> u64;
     /// Something that is equal for addresses whose first `len` bits are, `len` not 0.
     fn leading(self, len: u8) -> u64;
     /// The first `len` bits, scattered over 32.
@@ -55,6 +72,13 @@ pub(super) trait Family: Word + Send + Sync + 'static {
         src: &'a [Self; N],
         dst: &'a [Self; N],
     ) -> Option<(&'a [u32; N], &'a [u32; N])>;
+    /// Addresses in a [`Tree`](super::tree::Tree).
+    type Node: Node<Number = Self> + Send + Sync;
+
+    /// The address as a number, whatever the family.
+    fn wide(self) -> u128;
+    /// The other way round.
+    fn narrowed(wide: u128) -> Self;
     /// The 32 bits after the first `skip`: neighbours in the order of addresses stay neighbours.
     fn window(self, skip: u8) -> u32;
 }
@@ -84,6 +108,12 @@ impl Family for u32 {
     }
 
     #[inline]
+    fn apart(a: Pair<Self>, b: Pair<Self>, cuts: u64) -> u64 {
+        let differ = joined(a) ^ joined(b);
+        (differ & 0xffff_ffff) >> (cuts & 63) | (differ >> 32) >> (cuts >> 8 & 63)
+    }
+
+    #[inline]
     fn leading(self, len: u8) -> u64 {
         u64::from(self) >> (32 - len.min(32))
     }
@@ -99,6 +129,16 @@ impl Family for u32 {
         dst: &'a [Self; N],
     ) -> Option<(&'a [u32; N], &'a [u32; N])> {
         Some((src, dst))
+    }
+
+    type Node = Narrow;
+
+    fn narrowed(wide: u128) -> Self {
+        wide as Self
+    }
+
+    fn wide(self) -> u128 {
+        self.into()
     }
 
     fn window(self, skip: u8) -> u32 {
@@ -141,6 +181,17 @@ impl Family for u128 {
     }
 
     #[inline]
+    fn apart(a: Pair<Self>, b: Pair<Self>, cuts: u64) -> u64 {
+        // In two halves: there is no shift by all 128 bits.
+        let cut = |differ: Self, bits: u64| {
+            let half = bits & 0xff;
+            differ >> (half / 2 & 127) >> (half - half / 2 & 127)
+        };
+        let differ = cut(a.src ^ b.src, cuts) | cut(a.dst ^ b.dst, cuts >> 8);
+        (differ >> 64) as u64 | differ as u64
+    }
+
+    #[inline]
     fn leading(self, len: u8) -> u64 {
         let bits = self & Self::mask(len);
         (bits >> 64) as u64 ^ (bits as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
@@ -157,6 +208,16 @@ impl Family for u128 {
         _: &'a [Self; N],
     ) -> Option<(&'a [u32; N], &'a [u32; N])> {
         None
+    }
+
+    type Node = Wide;
+
+    fn narrowed(wide: u128) -> Self {
+        wide
+    }
+
+    fn wide(self) -> u128 {
+        self
     }
 
     fn window(self, skip: u8) -> u32 {

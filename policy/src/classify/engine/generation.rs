@@ -2,8 +2,8 @@
 //!
 //! A generation takes updates in place until it is full; then the writer builds the next.
 
-use super::batch::{Block, WIDTH};
-use super::family::{Family, Pair, Probe, Seeds, rest};
+use super::batch::{Block, Scratch, WIDTH};
+use super::family::{Family, Pair, Probe, Seeds, edges, rest};
 use super::index::{Index, Search, View};
 use super::publish::{Clock, Flux};
 use super::record::Entry;
@@ -66,17 +66,10 @@ impl Generation {
         verify: impl Fn(u64) -> bool,
     ) -> Option<Hit> {
         let view = self.view(version);
-        match (header.tuple.src, header.tuple.dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                let probe = probe(header, src.to_bits(), dst.to_bits());
-                hit(&self.v4, &self.v4.find(&probe, &view, verify))
-            }
-            (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                let probe = probe(header, src.to_bits(), dst.to_bits());
-                hit(&self.v6, &self.v6.find(&probe, &view, verify))
-            }
-            // No packet has one address of each family.
-            _ => None,
+        match of(header) {
+            Family4or6::V4(probe) => hit(&self.v4, &self.v4.find(&probe, &view, verify)),
+            Family4or6::V6(probe) => hit(&self.v6, &self.v6.find(&probe, &view, verify)),
+            Family4or6::Neither => None,
         }
     }
 
@@ -87,22 +80,21 @@ impl Generation {
         headers: &[Header],
         hits: &mut [Option<Hit>],
         version: u64,
+        scratch: &mut Scratch,
         verify: impl Fn(&Header, u64) -> bool,
     ) {
         let view = self.view(version);
-        let v4 = |header: &Header| match (header.tuple.src, header.tuple.dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => Some(probe(header, src.to_bits(), dst.to_bits())),
+        let v4 = |header: &Header| match of(header) {
+            Family4or6::V4(probe) => Some(probe),
             _ => None,
         };
-        let others = batch(&self.v4, &view, headers, hits, v4, &verify);
+        let others = batch(&self.v4, &view, headers, hits, scratch, v4, &verify);
         if others {
-            let v6 = |header: &Header| match (header.tuple.src, header.tuple.dst) {
-                (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                    Some(probe(header, src.to_bits(), dst.to_bits()))
-                }
+            let v6 = |header: &Header| match of(header) {
+                Family4or6::V6(probe) => Some(probe),
                 _ => None,
             };
-            batch(&self.v6, &view, headers, hits, v6, &verify);
+            batch(&self.v6, &view, headers, hits, scratch, v6, &verify);
         }
     }
 
@@ -123,6 +115,7 @@ fn batch<A: Family>(
     view: &View<'_>,
     headers: &[Header],
     hits: &mut [Option<Hit>],
+    scratch: &mut Scratch,
     probe: impl Fn(&Header) -> Option<Probe<A>>,
     verify: &impl Fn(&Header, u64) -> bool,
 ) -> bool {
@@ -137,9 +130,9 @@ fn batch<A: Family>(
         }
     }
     let header = |lane: usize| headers.get(usize::from(*places.get(lane)?));
-    let searches =
-        index.find_all(&block, view, |lane, value| header(lane).is_some_and(|h| verify(h, value)));
-    for (search, place) in searches.iter().zip(&places).take(block.count) {
+    let verify = |lane, value| header(lane).is_some_and(|header| verify(header, value));
+    index.find_all(&block, view, scratch, verify);
+    for (search, place) in scratch.searches.iter().zip(&places).take(block.count) {
         if let Some(cell) = hits.get_mut(usize::from(*place)) {
             *cell = hit(index, search);
         }
@@ -152,11 +145,36 @@ fn hit<A: Family>(index: &Index<A>, search: &Search) -> Option<Hit> {
     Some(Hit { order, value: index.value(search.number) })
 }
 
+/// A header in its family.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Family4or6 {
+    V4(Probe<u32>),
+    V6(Probe<u128>),
+    /// One address of each, as no packet has them.
+    Neither,
+}
+
+/// A header in its family.
+#[inline(always)]
+pub(super) fn of(header: &Header) -> Family4or6 {
+    match (header.tuple.src, header.tuple.dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            Family4or6::V4(probe(header, src.to_bits(), dst.to_bits()))
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            Family4or6::V6(probe(header, src.to_bits(), dst.to_bits()))
+        }
+        _ => Family4or6::Neither,
+    }
+}
+
+#[inline(always)]
 fn probe<A>(header: &Header, src: A, dst: A) -> Probe<A> {
     let tuple = &header.tuple;
     Probe {
         addresses: Pair { src, dst },
         rest: rest(tuple.src_port, tuple.dst_port, tuple.protocol),
+        edges: edges((tuple.src_port, tuple.src_port), (tuple.dst_port, tuple.dst_port)),
         from: header.from.index(),
         to: header.to.index(),
     }

@@ -7,7 +7,7 @@
 //! ```
 
 use super::boxes::Point;
-use super::buckets::{Buckets, PILE, SLOTS, fingerprint};
+use super::buckets::{Buckets, PILE, fingerprint};
 use super::family::{Family, Pair, Probe, Seeds};
 use super::pile::Piles;
 use super::plan::{Plan, Table};
@@ -56,20 +56,6 @@ pub(super) struct Search {
     pub(super) classes: u64,
 }
 
-/// What a table has under the key of a header.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Asked {
-    pub(super) hash: u64,
-    /// Its bucket.
-    pub(super) place: usize,
-    /// The first two numbers that were found, or twice the same, or any.
-    pub(super) numbers: [u32; 2],
-    /// Slots of the others.
-    slots: u32,
-    /// Whether there may be more in the next bucket.
-    more: bool,
-}
-
 /// More than any order.
 pub(super) const NOTHING: u64 = 1 << 32;
 
@@ -111,10 +97,10 @@ impl<A: Family> Index<A> {
             Search { order: NOTHING, number: 0, table: 0, classes: self.words.of(probe) };
         while let Some(table) = self.next(&mut search) {
             let hash = table.hash(probe.addresses, probe.rest, &self.plan.seeds);
-            let place = self.buckets.place(hash);
-            let mut asked = Asked { hash, place, ..Asked::default() };
-            self.fetch(&mut asked);
-            self.settle(&mut asked, probe, view, &mut search, &verify);
+            self.buckets.each(hash, |number| {
+                self.look(number, probe, view, &mut search, &verify);
+                true
+            });
         }
         search
     }
@@ -132,46 +118,26 @@ impl<A: Family> Index<A> {
         search
     }
 
-    /// Looks for fingerprints in a bucket.
-    #[inline]
-    pub(super) fn fetch(&self, asked: &mut Asked) {
-        let Some(bucket) = self.buckets.get(asked.place) else { return };
-        let (slots, more) = bucket.find(fingerprint(asked.hash));
-        // How many there are is hard to foresee: two are always compared. A wrong one does no harm.
-        let later = slots & slots.wrapping_sub(1);
-        let second = if later == 0 { slots } else { later };
-        asked.numbers = [slots, second]
-            .map(|slots| bucket.number(slots.trailing_zeros() % SLOTS).unwrap_or(0))
-            .map(|number| if slots == 0 { 0 } else { number });
-        asked.slots = later & later.wrapping_sub(1);
-        asked.more = more;
-    }
-
-    /// Compares a header with all that was found.
-    #[inline]
-    pub(super) fn settle(
+    /// Compares a header with all that is under a hash beside the records of the hash's own bucket.
+    pub(super) fn look_beyond(
         &self,
-        asked: &mut Asked,
+        hash: u64,
         probe: &Probe<A>,
         view: &View<'_>,
         search: &mut Search,
         verify: &impl Fn(u64) -> bool,
     ) {
-        let [first, second] = asked.numbers;
-        self.look(first, probe, view, search, verify);
-        if second < PILE || second != first {
-            self.look(second, probe, view, search, verify);
-        }
-        while asked.slots != 0 {
-            let Some(bucket) = self.buckets.get(asked.place) else { return };
-            if let Some(number) = bucket.number(asked.slots.trailing_zeros()) {
-                self.look(number, probe, view, search, verify);
+        let place = self.buckets.place(hash);
+        let Some(bucket) = self.buckets.get(place) else { return };
+        let (mut slots, more) = bucket.find(fingerprint(hash));
+        while slots != 0 {
+            if let Some(number) = bucket.number(slots.trailing_zeros()).filter(|n| *n >= PILE) {
+                self.look_through(number - PILE, probe, view, search, verify);
             }
-            asked.slots &= asked.slots - 1;
+            slots &= slots - 1;
         }
-        if asked.more {
-            let next = self.buckets.next(asked.place);
-            self.buckets.each_from(next, asked.hash, |number| {
+        if more {
+            self.buckets.each_from(self.buckets.next(place), hash, |number| {
                 self.look(number, probe, view, search, verify);
                 true
             });
@@ -214,7 +180,7 @@ impl<A: Family> Index<A> {
     }
 
     #[inline]
-    fn look_at(
+    pub(super) fn look_at(
         &self,
         number: u32,
         probe: &Probe<A>,
@@ -227,10 +193,11 @@ impl<A: Family> Index<A> {
         // One of another table is left to that table: the shadow of a rule takes for granted that
         // all with its key are compared, too.
         let mut matches = found.matches & (search.table >> found.class & 1 != 0);
-        if matches && !found.plain {
-            matches = view.counts(found.flux)
-                && (found.zones == ALL_ZONES || view.zones.hold(found.zones, probe.from, probe.to))
-                && (!found.coarse || verify(record.value()));
+        if matches & !found.plain {
+            let state = record.state();
+            matches = view.counts(state.flux)
+                && (state.zones == ALL_ZONES || view.zones.hold(state.zones, probe.from, probe.to))
+                && (!state.coarse || verify(record.value()));
         }
         // All bits when it is better, none otherwise.
         let better = u64::from(matches & (u64::from(found.order) < search.order)).wrapping_neg();

@@ -18,6 +18,7 @@ mod boxes;
 mod buckets;
 mod choose;
 mod family;
+mod few;
 mod generation;
 mod index;
 mod ledger;
@@ -31,6 +32,8 @@ mod record;
 mod rule;
 mod shadow;
 mod simd;
+mod small;
+mod tree;
 mod words;
 mod writer;
 mod zones;
@@ -40,7 +43,8 @@ pub use reader::Reader;
 pub use rule::{Header, Hit, Networks, Rule, RuleId};
 pub use writer::Writer;
 
-use batch::WIDTH;
+use batch::{Scratch, WIDTH};
+use few::Few;
 use generation::{Generation, Parts, Source};
 use record::EMPTY;
 use zones::Numbers;
@@ -53,6 +57,8 @@ const SEEDS: [u64; 4] =
 #[derive(Debug)]
 pub struct Engine {
     generation: Generation,
+    /// Another form of the rules, if they are few.
+    few: Option<Few>,
     numbers: Numbers,
     places: Places,
     rules: usize,
@@ -105,7 +111,9 @@ impl Engine {
             (0, count) if count == rules => Places::V6,
             _ => Places::Both(places),
         };
-        Self { generation, numbers: source.numbers, places, rules, seeds }
+        let numbers = source.numbers;
+        let few = Few::new(&source.v4, &source.v6, &numbers);
+        Self { generation, few, numbers, places, rules, seeds }
     }
 
     /// The first rule that matches.
@@ -152,7 +160,7 @@ impl Engine {
             Places::Both(places) => size_of_val(places.as_slice()),
             Places::V4 | Places::V6 => 0,
         };
-        self.generation.memory() + places
+        self.generation.memory() + places + self.few.as_ref().map_or(0, Few::memory)
     }
 
     /// Hash tables that a lookup of an IPv4 and of an IPv6 header may have to ask.
@@ -164,7 +172,10 @@ impl Engine {
     /// Like [`Self::lookup`]; `verify` says for a coarse rule's value whether the header matches.
     #[inline]
     pub(super) fn lookup_with(&self, header: &Header, verify: impl Fn(u64) -> bool) -> Option<Hit> {
-        self.generation.lookup(header, STEADY, verify)
+        match &self.few {
+            Some(few) => few.lookup(header, verify),
+            None => self.generation.lookup(header, STEADY, verify),
+        }
     }
 
     /// Like [`Self::lookup_batch`]; `verify` says for a coarse rule's value whether a header
@@ -176,8 +187,12 @@ impl Engine {
         hits: &mut [Option<Hit>],
         verify: impl Fn(&Header, u64) -> bool,
     ) {
+        if let Some(few) = &self.few {
+            return few.lookup_batch(headers, hits, verify);
+        }
+        let mut scratch = Scratch::new();
         for (headers, hits) in headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH)) {
-            self.generation.lookup_batch(headers, hits, STEADY, &verify);
+            self.generation.lookup_batch(headers, hits, STEADY, &mut scratch, &verify);
         }
     }
 }

@@ -25,6 +25,15 @@ pub(super) struct Table<A> {
     salt: u64,
 }
 
+/// How a table makes keys, and its classes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key<A> {
+    mask: Pair<A>,
+    ports: u64,
+    salt: u64,
+    pub(super) classes: u64,
+}
+
 /// The tables of a family.
 #[derive(Clone, Debug)]
 pub(super) struct Plan<A> {
@@ -35,6 +44,8 @@ pub(super) struct Plan<A> {
     pub(super) tables: Vec<Table<A>>,
     /// The table of a class.
     pub(super) of_class: [u8; 64],
+    /// What a lookup needs of the table of each class.
+    pub(super) keys: Box<[Key<A>; 64]>,
     /// Rules with one key that are kept one by one; more go on a pile.
     pub(super) chain: usize,
     pub(super) seeds: Seeds,
@@ -99,7 +110,7 @@ impl<A: Family> Plan<A> {
         let all: usize = shapes.iter().map(|(_, count)| count).sum();
         let spare = 64usize.saturating_sub(shapes.len());
         let mut tables = Vec::new();
-        let mut of_class = [0; 64];
+        let mut of_class = [0u8; 64];
         let mut next = 0u8;
         for (place, (shape, count)) in (0u8..).zip(&shapes) {
             let extra = (count * spare).checked_div(all).unwrap_or(0).min(15);
@@ -117,8 +128,13 @@ impl<A: Family> Plan<A> {
             });
             next += spread;
         }
+        let none = Key { mask: Pair::mask(0, 0), ports: 0, salt: 0, classes: u64::MAX };
+        let mut keys = Box::new([none; 64]);
+        for (key, place) in keys.iter_mut().zip(of_class) {
+            *key = tables.get(usize::from(place)).map_or(none, Table::key);
+        }
         let chain = if few { 0 } else { CHAIN };
-        Self { src_cuts, dst_cuts, tables, of_class, chain, seeds }
+        Self { src_cuts, dst_cuts, tables, of_class, keys, chain, seeds }
     }
 
     pub(super) fn class_table(&self, class: u8) -> Option<&Table<A>> {
@@ -143,6 +159,11 @@ impl<A: Family> Plan<A> {
 }
 
 impl<A: Family> Table<A> {
+    fn key(&self) -> Key<A> {
+        let Self { shape, mask, classes, salt, .. } = *self;
+        Key { mask, ports: shape.rest, salt, classes }
+    }
+
     pub(super) const fn shape(&self) -> Shape {
         self.shape
     }
@@ -162,6 +183,14 @@ impl<A: Family> Table<A> {
     pub(super) fn same_key(&self, a: &Entry<A>, b: &Entry<A>) -> bool {
         a.addresses.and(self.mask) == b.addresses.and(self.mask)
             && (low(a) ^ low(b)) & self.shape.rest == 0
+    }
+}
+
+impl<A: Family> Key<A> {
+    /// The hash of a header's key.
+    #[inline]
+    pub(super) fn hash(&self, addresses: Pair<A>, ports: u64, seeds: &Seeds) -> u64 {
+        A::key(addresses, self.mask, (ports & self.ports) ^ self.salt, seeds)
     }
 }
 

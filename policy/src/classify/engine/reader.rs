@@ -1,6 +1,6 @@
 //! Lookups in rules that a writer changes.
 
-use super::batch::WIDTH;
+use super::batch::{Scratch, WIDTH};
 use super::generation::Generation;
 use super::publish::Pin;
 use super::rule::{Header, Hit};
@@ -13,7 +13,7 @@ pub(super) type Current = Arc<ArcSwap<Generation>>;
 
 /// Looks up headers while a writer may change the rules. Cheap to clone: one for each thread.
 ///
-/// Each lookup, and each run of 32 headers of a batch, sees the rules as they were at one moment
+/// Each lookup, and each run of 64 headers of a batch, sees the rules as they were at one moment
 /// since it began. A reader keeps the memory of the rules that it last looked at.
 #[derive(Debug)]
 pub struct Reader {
@@ -41,10 +41,11 @@ impl Reader {
 
     /// Looks up as many headers as the shorter of the slices has room for.
     pub fn lookup_batch(&mut self, headers: &[Header], hits: &mut [Option<Hit>]) {
+        let mut scratch = Scratch::new();
         for (headers, hits) in headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH)) {
             let generation = self.current.load();
             consistently(generation, &self.pin, |version| {
-                generation.lookup_batch(headers, hits, version, |_, _| true);
+                generation.lookup_batch(headers, hits, version, &mut scratch, |_, _| true);
             });
         }
     }

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! addresses  1 word for IPv4, 4 for IPv6
-//! ports      source low | source high << 16 | destination low << 32 | destination high << 48
-//! order      order | source length << 32 | destination length << 40 | protocol << 48 | flags << 56
-//! state      zones | class << 24 | flux << 32
+//! ports      bounds of the ports, see [`edges`]
+//! order      order | bits that source << 32 and destination << 40 leave open | protocol << 48
+//!            | bits of the protocol that count << 56
+//! state      zones | class << 24 | coarse << 31 | flux << 32
 //! shadow     classes that can hold a rule that decides before this one
 //! value      what a hit carries
 //! ```
@@ -12,7 +13,8 @@
 //! A record is written while no reader can see its rule, apart from `state` and `shadow`. Flux says
 //! whether the rule came or is to go lately, see [`super::publish`]; 0 stands for neither.
 
-use super::family::{Family, Pair, Probe};
+use super::family::{Family, Pair, Probe, edges};
+use super::simd;
 use crate::matching::PortRange;
 use std::sync::atomic::{
     AtomicU64,
@@ -24,13 +26,15 @@ pub(super) const EMPTY: u32 = u32::MAX;
 /// Every zone, in [`Entry::zones`].
 pub(super) const ALL_ZONES: u32 = 0;
 
-const ANY_PROTOCOL: u64 = 1 << 56;
-const COARSE: u64 = 1 << 57;
-/// The zones and the flux in a record's state.
-const PLAIN: u64 = 0xffff_ffff_00ff_ffff;
+/// The protocol counts.
+const PROTOCOL: u64 = 0xff << 56;
+const COARSE: u64 = 1 << 31;
+/// A record's state without its class.
+const PLAIN: u64 = !(0x3f << 24);
 
 /// One rule; see the module's text.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Record<C> {
     addresses: C,
     ports: AtomicU64,
@@ -59,21 +63,20 @@ pub(super) struct Entry<A> {
 /// What a lookup learns from a record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Compared {
+    /// Whether addresses, ports and protocol match.
     pub(super) matches: bool,
     /// Whether a match is a hit: no zones, no flux, and not coarse.
     pub(super) plain: bool,
     pub(super) order: u32,
-    pub(super) class: u8,
-    pub(super) flux: u32,
-    pub(super) zones: u32,
-    pub(super) coarse: bool,
+    pub(super) class: u32,
 }
 
-/// The class and flux of a record.
+/// What of a record changes or has to be looked at more closely.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct State {
     pub(super) zones: u32,
     pub(super) class: u8,
+    pub(super) coarse: bool,
     pub(super) flux: u32,
 }
 
@@ -82,17 +85,18 @@ impl<C> Record<C> {
     pub(super) fn write<A: Family<Cell = C>>(&self, entry: &Entry<A>, class: u8, flux: u32) {
         A::store(&self.addresses, entry.addresses);
         self.ports.store(ports(entry.src_port, entry.dst_port), Relaxed);
-        let protocol = entry.protocol.map_or(ANY_PROTOCOL, |number| u64::from(number) << 48);
-        let coarse = if entry.coarse { COARSE } else { 0 };
-        let lengths = u64::from(entry.src_len) << 32 | u64::from(entry.dst_len) << 40;
-        self.order.store(u64::from(entry.order) | lengths | protocol | coarse, Relaxed);
+        let protocol = entry.protocol.map_or(0, |number| u64::from(number) << 48 | PROTOCOL);
+        let open = |len: u8| u64::from(A::BITS.saturating_sub(len));
+        let cuts = open(entry.src_len) << 32 | open(entry.dst_len) << 40;
+        self.order.store(u64::from(entry.order) | cuts | protocol, Relaxed);
         self.shadow.store(u64::MAX, Relaxed);
         self.value.store(entry.value, Relaxed);
-        self.set_state(State { zones: entry.zones, class, flux });
+        self.set_state(State { zones: entry.zones, class, coarse: entry.coarse, flux });
     }
 
     pub(super) fn set_state(&self, state: State) {
-        let zones = u64::from(state.zones) | u64::from(state.class) << 24;
+        let coarse = if state.coarse { COARSE } else { 0 };
+        let zones = u64::from(state.zones) | u64::from(state.class) << 24 | coarse;
         // Whoever sees the new flux sees what was written before.
         self.state.store(zones | u64::from(state.flux) << 32, Release);
     }
@@ -102,6 +106,7 @@ impl<C> Record<C> {
         State {
             zones: word as u32 & 0xff_ffff,
             class: (word >> 24) as u8 & 63,
+            coarse: word & COARSE != 0,
             flux: (word >> 32) as u32,
         }
     }
@@ -143,25 +148,15 @@ impl<C> Record<C> {
     #[inline]
     pub(super) fn compare<A: Family<Cell = C>>(&self, probe: &Probe<A>) -> Compared {
         let word = self.order.load(Relaxed);
-        let ports = self.ports.load(Relaxed);
-        let own = A::load(&self.addresses);
-        let (src, dst) = (probe.rest as u16, (probe.rest >> 16) as u16);
-        let matches = A::same(own.src, probe.addresses.src, (word >> 32) as u8)
-            & A::same(own.dst, probe.addresses.dst, (word >> 40) as u8)
-            & (src >= ports as u16)
-            & (src <= (ports >> 16) as u16)
-            & (dst >= (ports >> 32) as u16)
-            & (dst <= (ports >> 48) as u16)
-            & (((word >> 48) as u8 == (probe.rest >> 32) as u8) | (word & ANY_PROTOCOL != 0));
+        let addresses = A::apart(A::load(&self.addresses), probe.addresses, word >> 32);
+        let ports = simd::below(probe.edges, self.ports.load(Relaxed));
+        let protocol = (word >> 48 ^ probe.rest >> 32) & word >> 56;
         let state = self.state.load(Acquire);
         Compared {
-            matches,
-            plain: state & PLAIN == 0 && word & COARSE == 0,
+            matches: addresses | ports | protocol == 0,
+            plain: state & PLAIN == 0,
             order: word as u32,
-            class: (state >> 24) as u8 & 63,
-            flux: (state >> 32) as u32,
-            zones: state as u32 & 0xff_ffff,
-            coarse: word & COARSE != 0,
+            class: (state >> 24) as u32 & 63,
         }
     }
 
@@ -170,19 +165,19 @@ impl<C> Record<C> {
         let word = self.order.load(Relaxed);
         let ports = self.ports.load(Relaxed);
         let range = |shift: u32| {
-            let (low, high) = ((ports >> shift) as u16, (ports >> (shift + 16)) as u16);
+            let (low, high) = ((ports >> shift) as u16, !(ports >> (shift + 16)) as u16);
             PortRange::new(low, high).unwrap_or(PortRange::ANY)
         };
         Entry {
             order: word as u32,
-            src_len: (word >> 32) as u8,
-            dst_len: (word >> 40) as u8,
+            src_len: A::BITS.saturating_sub((word >> 32) as u8),
+            dst_len: A::BITS.saturating_sub((word >> 40) as u8),
             addresses: A::load(&self.addresses),
-            protocol: (word & ANY_PROTOCOL == 0).then_some((word >> 48) as u8),
+            protocol: (word & PROTOCOL != 0).then_some((word >> 48) as u8),
             src_port: range(0),
             dst_port: range(32),
             zones: self.state().zones,
-            coarse: word & COARSE != 0,
+            coarse: self.state().coarse,
             value: self.value(),
         }
     }
@@ -206,10 +201,7 @@ impl<A: Family> Entry<A> {
 }
 
 fn ports(src: PortRange, dst: PortRange) -> u64 {
-    u64::from(src.low())
-        | u64::from(src.high()) << 16
-        | u64::from(dst.low()) << 32
-        | u64::from(dst.high()) << 48
+    edges((src.low(), src.high()), (dst.low(), dst.high()))
 }
 
 /// Memory of the records of a family, in the order of their numbers.
@@ -220,7 +212,7 @@ impl<A: Family> Records<A> {
     pub(super) fn new(count: usize) -> Self {
         let empty = |_| {
             let record = Record::default();
-            record.set_state(State { zones: 0, class: 0, flux: EMPTY });
+            record.set_state(State { zones: 0, class: 0, coarse: false, flux: EMPTY });
             record
         };
         Self((0..count).map(empty).collect())

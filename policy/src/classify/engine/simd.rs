@@ -8,10 +8,186 @@
     expect(unsafe_code, reason = "vector instructions and prefetches, each with its reason")
 )]
 
-use super::batch::WIDTH;
+use super::batch::{Asked, Lanes, PAIRS, Pairs, WIDTH};
 use super::boxes::{Boxes, LANES, Point};
+use super::buckets::{Bucket, SLOTS};
+use super::small::{Row, WORDS};
+use super::tree::{Narrow, Wide};
 use super::words::Maps;
 use std::sync::atomic::AtomicU64;
+
+/// Ways to do the same with one value after the other, or with many at once.
+pub(super) trait Vectors: Copy {
+    /// How many numbers of a node are below a value.
+    fn below(self, node: &Narrow, value: u32) -> usize;
+    /// The same for wider numbers.
+    fn below_wide(self, node: &Wide, value: u128) -> usize;
+    /// The first bit that all rows have, or more than the last one.
+    fn first<const N: usize>(self, rows: [&Row; N]) -> usize;
+}
+
+/// Something to be done in the best way that the processor has.
+pub(super) trait Work {
+    /// What comes of it.
+    type Output;
+
+    /// Does it. Has to be inlined, with all that it calls.
+    fn run<V: Vectors>(self, vectors: V) -> Self::Output;
+}
+
+/// Does something in the best way that the processor has.
+#[inline]
+pub(super) fn work<W: Work>(work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(vectors) = Avx512::new() {
+        // SAFETY: the processor has the instructions.
+        return unsafe { work_avx512(work, vectors) };
+    }
+    work.run(Plain)
+}
+
+/// One value after the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plain;
+
+impl Vectors for Plain {
+    #[inline(always)]
+    fn below(self, node: &Narrow, value: u32) -> usize {
+        node.0.iter().map(|number| usize::from(*number < value)).sum()
+    }
+
+    #[inline(always)]
+    fn below_wide(self, node: &Wide, value: u128) -> usize {
+        let Wide([highs, lows]) = node;
+        let number = |(high, low): (&u64, &u64)| u128::from(*high) << 64 | u128::from(*low);
+        let below = highs.iter().zip(lows).map(|both| usize::from(number(both) < value));
+        below.sum()
+    }
+
+    #[inline(always)]
+    fn first<const N: usize>(self, rows: [&Row; N]) -> usize {
+        let mut all = [u64::MAX; WORDS];
+        for row in rows {
+            for (all, word) in all.iter_mut().zip(&row.0) {
+                *all &= word;
+            }
+        }
+        let word = all.iter().position(|word| *word != 0);
+        let bit = word.and_then(|place| all.get(place)).map_or(0, |word| word.trailing_zeros());
+        word.unwrap_or(WORDS) * 64 + bit as usize
+    }
+}
+
+/// A processor with AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Avx512(());
+
+#[cfg(target_arch = "x86_64")]
+impl Avx512 {
+    #[inline]
+    pub(super) fn new() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("popcnt");
+        has.then_some(Self(()))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,bmi2,popcnt")]
+fn work_avx512<W: Work>(work: W, vectors: Avx512) -> W::Output {
+    work.run(vectors)
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Vectors for Avx512 {
+    #[inline(always)]
+    fn below(self, node: &Narrow, value: u32) -> usize {
+        // SAFETY: there is an `Avx512` only where the processor has the instructions.
+        unsafe { below_avx512(node, value) }
+    }
+
+    #[inline(always)]
+    fn below_wide(self, node: &Wide, value: u128) -> usize {
+        // SAFETY: as above.
+        unsafe { below_wide_avx512(node, value) }
+    }
+
+    #[inline(always)]
+    fn first<const N: usize>(self, rows: [&Row; N]) -> usize {
+        // SAFETY: as above.
+        unsafe { first_avx512(rows) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,popcnt")]
+fn below_avx512(node: &Narrow, value: u32) -> usize {
+    use std::arch::x86_64::{_mm512_cmplt_epu32_mask, _mm512_loadu_si512, _mm512_set1_epi32};
+    // SAFETY: a node has sixteen words of 32 bits, as many as are loaded.
+    let numbers = unsafe { _mm512_loadu_si512(node.0.as_ptr().cast()) };
+    let below = _mm512_cmplt_epu32_mask(numbers, _mm512_set1_epi32(value.cast_signed()));
+    below.count_ones() as usize
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,popcnt")]
+fn below_wide_avx512(node: &Wide, value: u128) -> usize {
+    use std::arch::x86_64::{
+        _mm512_cmpeq_epu64_mask, _mm512_cmplt_epu64_mask, _mm512_loadu_si512,
+        _mm512_mask_cmplt_epu64_mask, _mm512_set1_epi64,
+    };
+    let Wide([highs, lows]) = node;
+    // SAFETY: each half has eight words of 64 bits, as many as are loaded.
+    let (highs, lows) = unsafe {
+        (_mm512_loadu_si512(highs.as_ptr().cast()), _mm512_loadu_si512(lows.as_ptr().cast()))
+    };
+    let high = _mm512_set1_epi64((value >> 64) as i64);
+    let low = _mm512_set1_epi64(value as i64);
+    let same = _mm512_cmpeq_epu64_mask(highs, high);
+    let below = _mm512_cmplt_epu64_mask(highs, high);
+    (below | _mm512_mask_cmplt_epu64_mask(same, lows, low)).count_ones() as usize
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,bmi1")]
+fn first_avx512<const N: usize>(rows: [&Row; N]) -> usize {
+    use std::arch::x86_64::{
+        _mm512_and_si512, _mm512_load_si512, _mm512_set1_epi64, _mm512_store_si512,
+        _mm512_test_epi64_mask,
+    };
+    let mut low = _mm512_set1_epi64(-1);
+    let mut high = low;
+    for row in rows {
+        let start = row.0.as_ptr();
+        // SAFETY: a row has sixteen words of 64 bits, and begins where a cache line does.
+        let (a, b) =
+            unsafe { (_mm512_load_si512(start.cast()), _mm512_load_si512(start.add(8).cast())) };
+        (low, high) = (_mm512_and_si512(low, a), _mm512_and_si512(high, b));
+    }
+    let mut all = Row([0; WORDS]);
+    let start = all.0.as_mut_ptr();
+    // SAFETY: as above.
+    unsafe {
+        _mm512_store_si512(start.cast(), low);
+        _mm512_store_si512(start.add(8).cast(), high);
+    }
+    let words = u32::from(_mm512_test_epi64_mask(low, low))
+        | u32::from(_mm512_test_epi64_mask(high, high)) << 8
+        | 1 << WORDS;
+    let word = words.trailing_zeros() as usize;
+    // Without any, the word is one of none, and the place beyond all.
+    let bits = all.0.get(word % WORDS).map_or(0, |word| word.trailing_zeros());
+    word * 64 + bits as usize
+}
 
 /// Which of the bytes 0 to 15, the lowest of the first word first, equal `byte`.
 #[inline]
@@ -31,6 +207,29 @@ pub(super) fn equal_bytes(words: [u64; 2], byte: u8) -> u32 {
     {
         equal_in_word(low, byte) | equal_in_word(high, byte) << 8
     }
+}
+
+/// Something that is 0 if none of four numbers of 16 bits is below its counterpart in `bounds`.
+#[inline]
+pub(super) fn below(numbers: u64, bounds: u64) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_subs_epu16};
+        // SAFETY: SSE2 is a part of x86-64, and nothing but values goes in and comes out.
+        unsafe {
+            let numbers = _mm_cvtsi64_si128(numbers.cast_signed());
+            let bounds = _mm_cvtsi64_si128(bounds.cast_signed());
+            _mm_cvtsi128_si64(_mm_subs_epu16(bounds, numbers)).cast_unsigned()
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    below_plain(numbers, bounds)
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn below_plain(numbers: u64, bounds: u64) -> u64 {
+    let lane = |shift: u32| u64::from(((numbers >> shift) as u16) < (bounds >> shift) as u16);
+    lane(0) | lane(16) | lane(32) | lane(48)
 }
 
 /// Asks for the first cache line of a value, and for the next, ahead of its use.
@@ -135,7 +334,7 @@ fn classes_avx512(
         // seventeenth on.
         unsafe { _mm512_loadu_si512(column.as_ptr().add(half).cast()) }
     };
-    for half in [0, 16] {
+    for half in (0..WIDTH).step_by(16) {
         let mut found = (_mm512_set1_epi64(-1), _mm512_set1_epi64(-1));
         let sides = [addresses.0, addresses.1];
         for ((side, levels), any) in sides.into_iter().zip(&maps.addresses).zip(any) {
@@ -174,6 +373,73 @@ fn classes_avx512(
             _mm512_storeu_si512(target.add(half + 8).cast(), found.1);
         }
     }
+}
+
+/// Looks for the fingerprints of headers in their buckets: what has the number of a record becomes a
+/// pair, and headers for which there is more go to `rest`. Says whether it could: if not, the caller
+/// has to go through the headers one by one.
+#[inline]
+pub(super) fn candidates(
+    buckets: &[Bucket],
+    open: &[u8],
+    asked: &[Asked; WIDTH],
+    pairs: &mut Pairs,
+    rest: &mut Lanes,
+) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
+        // SAFETY: the processor has the instructions.
+        unsafe { candidates_avx512(buckets, open, asked, pairs, rest) };
+        return true;
+    }
+    let _ = (buckets, open, asked, pairs, rest);
+    false
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt,bmi1")]
+fn candidates_avx512(
+    buckets: &[Bucket],
+    open: &[u8],
+    asked: &[Asked; WIDTH],
+    pairs: &mut Pairs,
+    rest: &mut Lanes,
+) {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8_mask, _mm_extract_epi32, _mm_set1_epi8, _mm512_castsi512_si128,
+        _mm512_cmplt_epi32_mask, _mm512_loadu_si512, _mm512_maskz_compress_epi32,
+        _mm512_set1_epi32, _mm512_setzero_si512, _mm512_storeu_si512,
+    };
+    let mut count = 0;
+    for place in open {
+        let Some(asked) = asked.get(usize::from(*place) % WIDTH) else { continue };
+        let Some(bucket) = buckets.get(asked.place as usize) else { continue };
+        if count + 16 > PAIRS {
+            break;
+        }
+        // SAFETY: a bucket has 64 bytes. They are atomics that the writer may change meanwhile: the
+        // processor loads each aligned word at once, and whichever it gets is right for a reader at
+        // its update.
+        let all = unsafe { _mm512_loadu_si512(std::ptr::from_ref(bucket).cast()) };
+        let marks = _mm512_castsi512_si128(all);
+        let equal = _mm_set1_epi8(asked.fingerprint.cast_signed());
+        let slots = _mm_cmpeq_epi8_mask(marks, equal) & ((1 << SLOTS) - 1);
+        let more = _mm_extract_epi32::<3>(marks) >> (asked.fingerprint & 31) & 1 != 0;
+        // The numbers follow sixteen bytes of marks; those of piles are negative.
+        let slots = slots << 4;
+        let piles = slots & _mm512_cmplt_epi32_mask(all, _mm512_setzero_si512());
+        let records = slots & !piles;
+        // SAFETY: both lists have room for sixteen more, see above.
+        unsafe {
+            let numbers = pairs.numbers.as_mut_ptr().add(count);
+            _mm512_storeu_si512(numbers.cast(), _mm512_maskz_compress_epi32(records, all));
+            let places = pairs.places.as_mut_ptr().add(count);
+            _mm512_storeu_si512(places.cast(), _mm512_set1_epi32(i32::from(*place)));
+        }
+        count += records.count_ones() as usize;
+        rest.push(*place, more | (piles != 0));
+    }
+    pairs.count = count;
 }
 
 /// Which of the boxes hold a point, as bits.

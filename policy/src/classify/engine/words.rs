@@ -165,7 +165,7 @@ impl Words {
             return;
         }
         for (place, classes) in classes.iter_mut().enumerate().take(block.count) {
-            *classes = block.probe(place).map_or(0, |probe| self.of(&probe));
+            *classes = self.of(block.probe(place));
         }
     }
 
@@ -326,6 +326,7 @@ mod tests {
                 let probe = Probe {
                     addresses: Pair { src: next() << 20, dst: (next() << 20) | (next() % 4) },
                     rest: rest(ports.0, ports.1, [6, 17, 1][next() as usize % 3]),
+                    edges: 0,
                     from: (next() % 64) as u8,
                     to: (next() % 64) as u8,
                 };
@@ -334,7 +335,7 @@ mod tests {
             let mut classes = [0; WIDTH];
             words.of_all(&block, &mut classes);
             for (place, classes) in classes.iter().enumerate().take(count) {
-                assert_eq!(*classes, words.of(&block.probe(place).unwrap()));
+                assert_eq!(*classes, words.of(block.probe(place)));
                 bits += classes.count_ones();
             }
         }
