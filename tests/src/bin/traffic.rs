@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use twinwall_testbed::Error;
 use twinwall_testbed::traffic::{
-    ftp_get, ftp_serve, inject, socket, solicit, stream, tcp_connect, tcp_serve, udp_push,
-    udp_receive, udp_send,
+    ftp_get, ftp_serve, inject, socket, solicit, stream, tcp_connect, tcp_serve, tcp_steady,
+    udp_push, udp_receive, udp_send,
 };
 
 /// Makes traffic and counts it exactly. Prints one JSON object; servers say `ready` on standard
@@ -38,6 +38,8 @@ enum Tool {
     TcpServe(tcp_serve::Options),
     /// Open connections and transfer
     TcpConnect(tcp_connect::Options),
+    /// Carry a small chunk every few milliseconds both ways on each of many connections
+    TcpSteady(tcp_steady::Options),
     /// Serve files by FTP
     FtpServe(ftp_serve::Options),
     /// Fetch a file by FTP
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Tool::Burst(options) => print(udp_send::burst(&options)),
         Tool::TcpServe(options) => print(tcp_serve::run(&options)),
         Tool::TcpConnect(options) => print(tcp_connect::run(&options)),
+        Tool::TcpSteady(options) => print(tcp_steady::run(&options)),
         Tool::FtpServe(options) => print(ftp_serve::run(&options)),
         Tool::FtpGet(options) => print(ftp_get::run(&options)),
         Tool::Inject(options) => print(inject::run(&options)),

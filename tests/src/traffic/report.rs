@@ -275,6 +275,57 @@ impl Tcp {
     }
 }
 
+/// What one side of a `tcp-steady` did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TcpSteady {
+    /// Milliseconds between two chunks in each direction of a connection.
+    pub interval_ms: u64,
+    /// Bytes of a chunk.
+    pub chunk: u32,
+    /// Milliseconds of a slot of the time line.
+    pub slot_ms: u64,
+    /// When the first slot begins; slots begin at multiples of their length, so that the time
+    /// lines of several processes can be added up. 0 if nothing came.
+    pub first_slot_ns: u64,
+    /// Bytes that came, of all connections, slot by slot.
+    pub received: Vec<u64>,
+    /// The connections, by their flow.
+    pub list: Vec<Steady>,
+}
+
+/// One connection of a `tcp-steady`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Steady {
+    /// Its number among those that the other side opened, from 0; the same on both sides. `null`
+    /// when nothing came.
+    pub flow: Option<u32>,
+    /// Whether this side accepted it.
+    pub accepted: bool,
+    /// This side; `null` if it never came so far.
+    pub local: Option<SocketAddr>,
+    /// The other side, as seen from here.
+    pub peer: SocketAddr,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The cause, if it did not complete.
+    pub error: Option<String>,
+    /// Bytes that the kernel took.
+    pub sent: u64,
+    /// Bytes that came.
+    pub received: u64,
+    /// Bytes that came and are not the ones that were sent.
+    pub corrupt: u64,
+    /// Milliseconds that its schedule was put off because the machine was too busy to keep it.
+    pub put_off_ms: f64,
+    /// When the youngest chunk that came was sent.
+    pub last_sent_ns: u64,
+    /// When it ended.
+    pub ended_ns: u64,
+    /// Chunks that were under way for long: when each was sent and when it came. Those that were
+    /// sent during a delay in the list came no earlier for the same cause and are not listed.
+    pub delays: Vec<(u64, u64)>,
+}
+
 /// What `ftp-serve` did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FtpServe {

@@ -294,13 +294,17 @@ pub fn untried(local: Option<SocketAddr>, peer: SocketAddr) -> Connection {
 
 /// Notes how a connection ended.
 pub fn conclude(connection: &mut Connection, result: Result<(), Break>) {
-    let (outcome, error) = match result {
+    (connection.outcome, connection.error) = ending(result);
+}
+
+/// How a connection ended, and the cause if it did not complete.
+pub(crate) fn ending(result: Result<(), Break>) -> (Outcome, Option<String>) {
+    match result {
         Ok(()) => (Outcome::Completed, None),
         Err(Break::Time) => (Outcome::Stalled, None),
         Err(Break::Closed) => (Outcome::Closed, None),
         Err(Break::Error(error)) => (outcome(&error), Some(error.to_string())),
-    };
-    (connection.outcome, connection.error) = (outcome, error);
+    }
 }
 
 fn outcome(error: &io::Error) -> Outcome {

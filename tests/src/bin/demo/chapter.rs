@@ -6,12 +6,13 @@
 use crate::error::Error;
 use crate::interrupt::Interrupt;
 use crate::page;
+use crate::pair::timeline::Timeline;
 use crate::report::{self, Check, Report, Step};
 use crate::system;
 use serde::Serialize;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
-use twinwall_testbed::Testbed;
+use twinwall_testbed::{Builder, Testbed};
 
 /// A part of the demo.
 #[derive(Debug)]
@@ -86,6 +87,16 @@ impl<'a> Scene<'a> {
         self.check(name, expected, page::number(seen), seen >= bound);
     }
 
+    /// Puts checks whose names begin with the same words side by side, in this order; what begins
+    /// with other words comes last.
+    pub(crate) fn group_checks(&mut self, order: &[&str]) {
+        let place = |check: &Check| {
+            let group = check.name.split(':').next().unwrap_or_default();
+            order.iter().position(|name| *name == group).unwrap_or(order.len())
+        };
+        self.record.checks.sort_by_key(place);
+    }
+
     /// Keeps a figure for the report.
     pub(crate) fn figure(&mut self, name: impl Into<String>, value: impl Serialize) {
         // Figures are plain numbers and structs of them, which always can be expressed.
@@ -93,9 +104,19 @@ impl<'a> Scene<'a> {
         self.record.figures.insert(name.into(), value);
     }
 
+    /// Keeps what happened, for the page.
+    pub(crate) fn timeline(&mut self, timeline: Timeline) {
+        self.record.timeline = Some(timeline);
+    }
+
     /// Builds a testbed with one gateway and no daemon.
     pub(crate) fn testbed(&self) -> Result<Testbed, Error> {
-        let builder = Testbed::builder().user_namespace(self.settings.user_namespace);
+        self.build(Testbed::builder())
+    }
+
+    /// Builds a testbed.
+    pub(crate) fn build(&self, builder: Builder) -> Result<Testbed, Error> {
+        let builder = builder.user_namespace(self.settings.user_namespace);
         builder.build().map_err(|error| match error {
             twinwall_testbed::Error::Unavailable(what) => {
                 Error::Missing(what + &system::why_no_namespaces(self.settings))

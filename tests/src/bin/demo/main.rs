@@ -1,6 +1,6 @@
 //! `demo`: shows with real traffic what Twinwall is for, and proves what it shows.
 //!
-//! Options in; text on standard output and a report in JSON out. Exit code 0 when every check
+//! Options in; text on standard output, a report in JSON and the same as a page out. Exit code 0 when every check
 //! held, 1 when one did not or a step failed, 130 when interrupted. Whatever happens, nothing is
 //! left behind: all of it runs in testbeds that end with this process. What is shown is in
 //! `chapters`, one module each; not here.
@@ -9,9 +9,11 @@ mod chapter;
 mod chapters;
 mod error;
 mod flows;
+mod html;
 mod interrupt;
 mod ledger;
 mod page;
+mod pair;
 mod phases;
 mod report;
 mod system;
@@ -30,7 +32,8 @@ use std::time::Instant;
 const INTERRUPTED: u8 = 130;
 
 /// Changes firewall rules under running traffic, first as an old appliance did it on iptables, then
-/// with Twinwall, and counts the packets that a wrong rule decides.
+/// with Twinwall, and counts the packets that a wrong rule decides. Then lets the active gateway of
+/// a pair die under 100 TCP sessions, come back and hand over.
 ///
 /// Needs no root: an ordinary user gets a user namespace. Nothing outside of it is touched.
 #[derive(Debug, Parser)]
@@ -44,7 +47,8 @@ struct Options {
     #[arg(long = "chapter", value_name = "NAME",
           value_parser = clap::builder::PossibleValuesParser::new(chapters::names()))]
     chapters: Vec<String>,
-    /// Where to write the report [default: demo/report.json beside the folder of this program]
+    /// Where to write the report, with a page beside it [default: demo/report.json beside the
+    /// folder of this program]
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Use a user namespace even as root
@@ -64,6 +68,8 @@ fn run(options: &Options) -> Result<ExitCode, Error> {
     // Before anything else: a demo whose report can't be written would have run for nothing, and
     // an old report must not be taken for the new one.
     report::prepare(&path)?;
+    let page = html::path(&path);
+    report::prepare(&page)?;
     let interrupt = Interrupt::watch()?;
     let settings = Settings { rules: options.rules, user_namespace: options.user_namespace };
     let began = Instant::now();
@@ -79,8 +85,9 @@ fn run(options: &Options) -> Result<ExitCode, Error> {
         }
     }
     report.conclude(began.elapsed());
-    page::conclusion(&report, &path);
+    page::conclusion(&report, &path, &page);
     report::write(&path, &report)?;
+    html::write(&page, &report, &path)?;
     Ok(match (report.held, report.interrupted) {
         (_, true) => ExitCode::from(INTERRUPTED),
         (true, false) => ExitCode::SUCCESS,

@@ -22,7 +22,8 @@ pub(crate) fn introduction(settings: &Settings) {
     );
     paragraph(
         "This demo changes rules under running traffic and counts every packet: first on \
-         iptables, set up as an old appliance did it, then on Twinwall. All of it runs in network \
+         iptables, set up as an old appliance did it, then on Twinwall. In the end a pair of \
+         gateways carries 100 sessions through whatever is done to it. All of it runs in network \
          namespaces of its own. Nothing else on this machine is touched.",
     );
     raw("\n  client 10.0.0.5 ------- gw-a, the firewall ------- server 198.51.100.7\n\n");
@@ -79,7 +80,7 @@ pub(crate) fn failure(text: &str) {
 }
 
 /// The table of everything that was checked, and what follows from it.
-pub(crate) fn conclusion(report: &Report, path: &Path) {
+pub(crate) fn conclusion(report: &Report, path: &Path, page: &Path) {
     line("");
     line("Expected and seen");
     line("-----------------");
@@ -126,7 +127,8 @@ pub(crate) fn conclusion(report: &Report, path: &Path) {
         "The demo could NOT be done.".to_owned()
     };
     paragraph(&outcome);
-    line(&format!("The same, with all figures: {}", path.display()));
+    line(&format!("As a page:   {}", page.display()));
+    line(&format!("All figures: {}", path.display()));
 }
 
 /// A number as people read it: `10,002`.

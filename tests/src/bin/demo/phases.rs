@@ -103,24 +103,24 @@ impl Phase {
     pub(crate) fn named(&self, name: &str) -> Option<Rule> {
         self.rules.into_iter().find(|rule| rule.name == name)
     }
+}
 
-    /// Writes Twinwall's policy, with so many rules added, into a folder under this name.
-    pub(crate) fn write_policy(
-        &self,
-        folder: &Path,
-        name: &str,
-        padding: u32,
-    ) -> Result<PathBuf, Error> {
-        let path = folder.join(name).with_extension("yaml");
-        fs::write(&path, self.policy).map_err(io(format!("write {}", path.display())))?;
-        if padding > 0 {
-            // A file takes the policies of a directory `*.d` beside it along.
-            let added = folder.join("added");
-            let more = path.with_extension("d");
-            symlink(&added, &more).map_err(io(format!("write {}", more.display())))?;
-        }
-        Ok(path)
+/// Writes a policy of Twinwall, with so many rules added, into a folder under this name.
+pub(crate) fn write_policy(
+    folder: &Path,
+    name: &str,
+    text: &str,
+    padding: u32,
+) -> Result<PathBuf, Error> {
+    let path = folder.join(name).with_extension("yaml");
+    fs::write(&path, text).map_err(io(format!("write {}", path.display())))?;
+    // A file takes the policies of a directory `*.d` beside it along.
+    let more = path.with_extension("d");
+    if padding > 0 && !more.exists() {
+        let added = folder.join("added");
+        symlink(&added, &more).map_err(io(format!("write {}", more.display())))?;
     }
+    Ok(path)
 }
 
 /// Writes the rules that are added to each policy.

@@ -2,6 +2,7 @@
 
 use crate::chapter;
 use crate::error::{Error, io};
+use crate::pair::timeline::Timeline;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fs;
@@ -57,6 +58,9 @@ pub(crate) struct Chapter {
     pub(crate) checks: Vec<Check>,
     /// What was measured.
     pub(crate) figures: Map<String, Value>,
+    /// What happened to the pair; only in its chapter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) timeline: Option<Timeline>,
 }
 
 /// One step of a chapter.
@@ -115,6 +119,7 @@ impl Chapter {
             steps: Vec::new(),
             checks: Vec::new(),
             figures: Map::new(),
+            timeline: None,
         }
     }
 }

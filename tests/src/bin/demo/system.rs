@@ -12,6 +12,7 @@ pub(crate) type Tool = (&'static str, &'static str);
 
 pub(crate) const PING: Tool = ("ping", "iputils-ping");
 pub(crate) const NFT: Tool = ("nft", "nftables");
+pub(crate) const CONNTRACK: Tool = ("conntrack", "conntrack");
 
 /// What the report says about this machine.
 pub(crate) fn describe(settings: &Settings) -> System {

@@ -2,6 +2,7 @@
 
 mod appliance;
 mod operator;
+mod pair;
 mod twinwall;
 
 use crate::chapter::{Chapter, Scene};
@@ -16,14 +17,15 @@ use std::time::Duration;
 use twinwall_testbed::{Gateway, Node, Testbed};
 
 /// All of them.
-pub(crate) const ALL: [Chapter; 3] = [appliance::CHAPTER, twinwall::CHAPTER, operator::CHAPTER];
+pub(crate) const ALL: [Chapter; 4] =
+    [appliance::CHAPTER, twinwall::CHAPTER, operator::CHAPTER, pair::CHAPTER];
 
 /// How many packets of each flow make a step: about a second of traffic.
 const STREAM_PACKETS: u64 = 500;
 const PING_REQUESTS: u64 = 50;
 
 /// How long they may take, on however busy a machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Their names, for the command line.
 pub(crate) fn names() -> [&'static str; ALL.len()] {
@@ -67,7 +69,7 @@ fn twinwall_testbed(scene: &Scene<'_>) -> Result<(Testbed, Gateway), Error> {
         phases::write_padding(folder, scene.settings.rules)?;
     }
     // The testbed's daemons are started with the policy of this name.
-    START.write_policy(folder, "policy", scene.settings.rules)?;
+    phases::write_policy(folder, "policy", START.policy, scene.settings.rules)?;
     gateway.start()?;
     Ok((testbed, gateway))
 }

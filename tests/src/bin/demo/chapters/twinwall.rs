@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::flows::{Flow, PingEnds, StreamEnds, Traffic};
 use crate::ledger::{self, Entry, Firewall};
 use crate::page::{self, number};
-use crate::phases::{CHANGES, Phase, Rule, START};
+use crate::phases::{self, CHANGES, Phase, Rule, START};
 use crate::witness::{self, Direction, Reading};
 use serde::Serialize;
 use serde_json::{Deserializer, Value};
@@ -259,7 +259,7 @@ impl Twinwall {
         let path = if path.exists() {
             path
         } else {
-            phase.write_policy(&self.folder, phase.name, self.rules)?
+            phases::write_policy(&self.folder, phase.name, phase.policy, self.rules)?
         };
         let script = format!(
             "twinwall rules --json && twinwall apply --json \"$0\" && twinwall rules --json && \
