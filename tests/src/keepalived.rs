@@ -32,6 +32,10 @@ impl Keepalived {
         let path = |name: &str| folder.join(name);
         let written = path("keepalived.conf");
         fs::write(&written, configuration).attempt(|| format!("write {}", written.display()))?;
+        for name in ["keepalived.pid", "keepalived-vrrp.pid"] {
+            // Left by one that was killed, or not there.
+            let _ = fs::remove_file(path(name));
+        }
         let log = path("keepalived.log");
         let name = OsStr::new("keepalived");
         let printed = node::background(gateway.record(), gateway.name(), &log, name)?

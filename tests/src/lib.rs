@@ -7,7 +7,9 @@
 //!
 //! Not here: the end-to-end tests themselves.
 
+pub mod bench;
 pub mod clock;
+pub mod conntrackd;
 pub mod enter;
 pub mod error;
 pub mod gateway;

@@ -72,6 +72,8 @@ pub struct Vrrp {
     pub group_lines: String,
     /// Lines for each router in the configuration of `twinwalld`, indented by ten spaces.
     pub router_lines: String,
+    /// Lines for the group in the configuration of keepalived, indented by two spaces.
+    pub keepalived_lines: String,
 }
 
 impl Default for Vrrp {
@@ -89,6 +91,7 @@ impl Default for Vrrp {
             active_active: false,
             group_lines: String::new(),
             router_lines: String::new(),
+            keepalived_lines: String::new(),
         }
     }
 }
@@ -218,7 +221,8 @@ impl Vrrp {
     #[must_use]
     pub fn keepalived(&self, gateway: &str) -> String {
         let mut text = format!(
-            "global_defs {{\n  router_id {gateway}\n  vrrp_version 3\n  vrrp_rt_priority 50\n}}\n"
+            "global_defs {{\n  router_id {gateway}\n  vrrp_version 3\n  vrrp_rt_priority 50\n  \
+             script_user root\n}}\n"
         );
         let mut line = |words: String| {
             // Writing to a String never fails.
@@ -229,7 +233,7 @@ impl Vrrp {
         for router in &routers {
             line(format!("    {}", router.name));
         }
-        line("  }\n}".to_owned());
+        line(format!("  }}\n{}}}", self.keepalived_lines));
         for router in &routers {
             line(format!("vrrp_instance {} {{", router.name));
             line(format!("  interface {}", router.segment.gateway_interface()));

@@ -26,7 +26,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
         ],
     ),
     ("twinwall-cli", &["twinwall-control", "twinwall-policy"]),
-    ("twinwall-testbed", &["twinwall-control", "twinwall-ctsync"]),
+    ("twinwall-testbed", &["twinwall-control", "twinwall-ctsync", "twinwall-netlink"]),
 ];
 
 /// Crates that get time, randomness and I/O as arguments.

@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use twinwall_testbed::Error;
 use twinwall_testbed::traffic::{
-    ftp_get, ftp_serve, inject, socket, solicit, stream, tcp_connect, tcp_serve, tcp_steady,
-    udp_push, udp_receive, udp_send,
+    ftp_get, ftp_serve, inject, pulse, sessions, socket, solicit, stream, tcp_connect, tcp_serve,
+    tcp_steady, udp_push, udp_receive, udp_send,
 };
 
 /// Makes traffic and counts it exactly. Prints one JSON object; servers say `ready` on standard
@@ -50,6 +50,14 @@ enum Tool {
     Stream(stream::Options),
     /// Ask for the link-layer address of neighbours, again and again
     Solicit(solicit::Options),
+    /// Send a little on many TCP connections, in both directions, and note when none comes
+    Pulse(pulse::Options),
+    /// Write sessions into this node's connection tracking
+    SessionsMake(sessions::MakeOptions),
+    /// Wait until sessions are in this node's connection tracking
+    SessionsWatch(sessions::WatchOptions),
+    /// Note when each session appears in this node's connection tracking
+    SessionsHear(sessions::HearOptions),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +76,10 @@ fn main() -> ExitCode {
         Tool::Inject(options) => print(inject::run(&options)),
         Tool::Stream(options) => print(stream::run(&options)),
         Tool::Solicit(options) => print(solicit::run(&options)),
+        Tool::Pulse(options) => print(pulse::run(&options)),
+        Tool::SessionsMake(options) => print(sessions::make(&options)),
+        Tool::SessionsWatch(options) => print(sessions::watch(&options)),
+        Tool::SessionsHear(options) => print(sessions::hear(&options)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

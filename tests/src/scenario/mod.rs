@@ -53,9 +53,9 @@ impl Plan {
             for run in 1..=self.runs {
                 for (pair, values) in pairs.iter_mut().zip(&mut values) {
                     let found = match run::once(pair, event, self.family) {
-                        Err(error) if pair.peer(Side::A) == Peer::Keepalived => {
+                        Err(error) if pair.peer(Side::A).has_keepalived() => {
                             again(event, run, &error);
-                            *pair = up(&Peer::Keepalived)?;
+                            *pair = up(&pair.peer(Side::A))?;
                             run::once(pair, event, self.family)?
                         }
                         found => found?,

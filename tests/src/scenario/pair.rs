@@ -3,6 +3,7 @@
 //! In: what to run and how. Out: the same verbs for either, so that a scenario need not know which
 //! it drives. Not here: what happens to a pair in a scenario (`run`).
 
+use crate::conntrackd::{self, Conntrackd};
 use crate::error::{Attempt, Error};
 use crate::keepalived::Keepalived;
 use crate::testbed::Testbed;
@@ -30,6 +31,8 @@ pub enum Peer {
     TwinwallSync,
     /// keepalived; the kernel forwards.
     Keepalived,
+    /// keepalived with conntrackd, and a stateful filter in the kernel.
+    Conntrackd,
 }
 
 impl Peer {
@@ -40,7 +43,14 @@ impl Peer {
             Self::Twinwall => "twinwall",
             Self::TwinwallSync => "twinwall with sync",
             Self::Keepalived => "keepalived",
+            Self::Conntrackd => "keepalived, conntrackd",
         }
+    }
+
+    /// Whether keepalived elects the active gateway.
+    #[must_use]
+    pub const fn has_keepalived(self) -> bool {
+        matches!(self, Self::Keepalived | Self::Conntrackd)
     }
 }
 
@@ -76,8 +86,6 @@ impl Side {
 /// How long a pair may take to agree, besides its own timers.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Lets the stream of a scenario begin from either side, so that its gap is that of VRRP and not
-/// that of a session which the other gateway doesn't know.
 const POLICY: &str = "\
 version: 1
 name: scenario
@@ -91,11 +99,33 @@ services:
   stream: { udp: [7000] }
   ping: { icmp: [echo-request], icmpv6: [echo-request] }
 rules:
-  - { seq: 10, name: pair, from: sync, to: self, action: accept }
+  - { seq: 10, name: pair, from: sync, to: self, action: accept }";
+
+const BOTH: &str = "
   - { seq: 30, name: ping, from: any, to: any, service: ping, action: accept }
   - { seq: 40, name: out, from: lan, to: wan, service: stream, action: accept }
   - { seq: 50, name: back, from: wan, to: lan, action: accept }
 ";
+
+const OUT: &str = "
+  - { seq: 30, name: out, from: lan, to: wan, action: accept }
+";
+
+const SHARED: &str = "\
+nat:
+  - { seq: 10, name: shared, from: lan, to: wan, snat: 203.0.113.1, family: ipv4 }
+";
+
+impl Rules {
+    fn policy(self) -> String {
+        let rules = match self {
+            Self::Both => BOTH.to_owned(),
+            Self::Out => OUT.to_owned(),
+            Self::Shared => format!("{OUT}{SHARED}"),
+        };
+        format!("{POLICY}{rules}")
+    }
+}
 
 /// A pair that is up.
 #[derive(Debug)]
@@ -104,6 +134,21 @@ pub struct Pair {
     peers: [Peer; 2],
     vrrp: Vrrp,
     keepalived: [Option<Keepalived>; 2],
+    conntrackd: [Option<Conntrackd>; 2],
+    rules: Rules,
+}
+
+/// What both gateways let through, whatever runs on them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rules {
+    /// LAN and WAN may both begin sessions, so that a gap is that of VRRP and not that of a session
+    /// which the other gateway doesn't know.
+    #[default]
+    Both,
+    /// The LAN may begin sessions to the WAN, nobody else any.
+    Out,
+    /// The same, and they are translated to the shared address.
+    Shared,
 }
 
 impl Pair {
@@ -113,7 +158,21 @@ impl Pair {
     /// [`Error::Unavailable`] when this machine lacks something; others when the pair doesn't come
     /// up with `gw-a` as the active one.
     pub fn up(peer: Peer, vrrp: Vrrp, binaries: Option<PathBuf>) -> Result<Self, Error> {
+        Self::up_with(peer, vrrp, Rules::default(), binaries)
+    }
+
+    /// The same with other rules.
+    ///
+    /// # Errors
+    /// As [`Self::up`].
+    pub fn up_with(
+        peer: Peer,
+        vrrp: Vrrp,
+        rules: Rules,
+        binaries: Option<PathBuf>,
+    ) -> Result<Self, Error> {
         let mut pair = Self::build([peer; 2], vrrp, binaries)?;
+        pair.set_rules(rules)?;
         pair.start(Side::A)?;
         pair.start(Side::B)?;
         pair.wait_active(Side::A)?;
@@ -125,8 +184,11 @@ impl Pair {
     /// # Errors
     /// [`Error::Unavailable`] when this machine lacks something; others when a step fails.
     pub fn build(peers: [Peer; 2], vrrp: Vrrp, binaries: Option<PathBuf>) -> Result<Self, Error> {
-        if peers.contains(&Peer::Keepalived) {
+        if peers.iter().any(|peer| peer.has_keepalived()) {
             host::require("keepalived", "keepalived")?;
+        }
+        if peers.contains(&Peer::Conntrackd) {
+            conntrackd::require()?;
         }
         let sync = peers.contains(&Peer::TwinwallSync);
         let gateways = if vrrp.active_active { Gateways::TwoActive } else { Gateways::Two };
@@ -135,9 +197,24 @@ impl Pair {
             builder = builder.binaries(binaries);
         }
         let testbed = builder.build()?;
-        let policy = &testbed.record().policy;
-        fs::write(policy, POLICY).attempt(|| format!("write {}", policy.display()))?;
-        Ok(Self { testbed, peers, vrrp, keepalived: [None, None] })
+        let (keepalived, conntrackd) = ([None, None], [None, None]);
+        let pair = Self { testbed, peers, vrrp, keepalived, conntrackd, rules: Rules::default() };
+        pair.write_policy()?;
+        Ok(pair)
+    }
+
+    /// What gateways let through that are started from now on.
+    ///
+    /// # Errors
+    /// When the policy can't be written.
+    pub fn set_rules(&mut self, rules: Rules) -> Result<(), Error> {
+        self.rules = rules;
+        self.write_policy()
+    }
+
+    fn write_policy(&self) -> Result<(), Error> {
+        let policy = &self.testbed.record().policy;
+        fs::write(policy, self.rules.policy()).attempt(|| format!("write {}", policy.display()))
     }
 
     /// The testbed.
@@ -170,6 +247,9 @@ impl Pair {
         match (self.peer(side), self.gateway(side)) {
             (Peer::Twinwall | Peer::TwinwallSync, Ok(gateway)) => gateway.log(),
             (Peer::Keepalived, Ok(gateway)) => keepalived::log(&gateway),
+            (Peer::Conntrackd, Ok(gateway)) => {
+                keepalived::log(&gateway) + &conntrackd::log(&gateway)
+            }
             (_, Err(error)) => error.to_string(),
         }
     }
@@ -196,11 +276,90 @@ impl Pair {
         let gateway = self.gateway(side)?;
         match self.peer(side) {
             Peer::Twinwall | Peer::TwinwallSync => gateway.start(),
-            Peer::Keepalived => {
-                let started = Keepalived::start(&gateway, &self.vrrp.keepalived(side.name()))?;
-                *self.slot(side) = Some(started);
-                Ok(())
+            Peer::Keepalived => self.start_keepalived(&gateway, side, &self.vrrp.clone()),
+            Peer::Conntrackd => {
+                self.start_copying(side)?;
+                let keepalived_lines = conntrackd::notify(&gateway)?;
+                let vrrp = Vrrp { keepalived_lines, ..self.vrrp.clone() };
+                self.start_keepalived(&gateway, side, &vrrp)
             }
+        }
+    }
+
+    fn start_keepalived(
+        &mut self,
+        gateway: &Gateway,
+        side: Side,
+        vrrp: &Vrrp,
+    ) -> Result<(), Error> {
+        let started = Keepalived::start(gateway, &vrrp.keepalived(side.name()))?;
+        *self.slot(side) = Some(started);
+        Ok(())
+    }
+
+    /// Starts what copies sessions, where it is a daemon of its own and isn't running.
+    ///
+    /// # Errors
+    /// When it ends at once.
+    pub fn start_copying(&mut self, side: Side) -> Result<(), Error> {
+        let gateway = self.gateway(side)?;
+        if self.peer(side) != Peer::Conntrackd {
+            return if gateway.is_running() { Ok(()) } else { gateway.start() };
+        }
+        if self.copying(side).is_none() {
+            let shared = self.rules == Rules::Shared;
+            let filter = conntrackd::filter(self.rules == Rules::Both, shared);
+            gateway.command("nft")?.args(["-f", "-"]).input(filter).run()?;
+            let loose = "echo 0 >/proc/sys/net/netfilter/nf_conntrack_tcp_loose";
+            gateway.run("sh", &["-ec", loose])?;
+            let started = Conntrackd::start(&gateway)?;
+            *self.copying_slot(side) = Some(started);
+        }
+        Ok(())
+    }
+
+    /// Kills the daemon that copies sessions; of Twinwall there is only one.
+    ///
+    /// # Errors
+    /// When it isn't running.
+    pub fn kill9_copying(&mut self, side: Side) -> Result<(), Error> {
+        if self.peer(side) != Peer::Conntrackd {
+            return self.kill9(side);
+        }
+        self.copying_slot(side).take().map_or(Ok(()), |daemon| daemon.kill9())
+    }
+
+    /// Stops the daemon that copies sessions where it is (SIGSTOP), or lets it go on.
+    ///
+    /// # Errors
+    /// When it isn't running.
+    pub fn freeze_copying(&mut self, side: Side, frozen: bool) -> Result<(), Error> {
+        if self.peer(side) != Peer::Conntrackd {
+            return self.freeze(side, frozen);
+        }
+        if let Some(daemon) = self.copying(side) {
+            daemon.signal(if frozen { Signal::STOP } else { Signal::CONT });
+        }
+        Ok(())
+    }
+
+    /// The process that copies sessions, as seen from outside the testbed.
+    #[must_use]
+    pub fn copying_pid(&self, side: Side) -> Option<u32> {
+        match self.peer(side) {
+            Peer::Conntrackd => self.copying(side).map(Conntrackd::pid),
+            Peer::Keepalived => None,
+            Peer::Twinwall | Peer::TwinwallSync => self.gateway(side).ok()?.pid(),
+        }
+    }
+
+    /// conntrackd on a gateway, if it is running there.
+    #[must_use]
+    pub const fn copying(&self, side: Side) -> Option<&Conntrackd> {
+        let [a, b] = &self.conntrackd;
+        match side {
+            Side::A => a.as_ref(),
+            Side::B => b.as_ref(),
         }
     }
 
@@ -211,18 +370,28 @@ impl Pair {
     pub fn stop(&mut self, side: Side) -> Result<(), Error> {
         match self.peer(side) {
             Peer::Twinwall | Peer::TwinwallSync => self.gateway(side)?.stop(),
-            Peer::Keepalived => self.slot(side).take().map_or(Ok(()), |daemon| daemon.stop()),
+            Peer::Keepalived => self.stop_keepalived(side),
+            Peer::Conntrackd => {
+                self.stop_keepalived(side)?;
+                self.kill9_copying(side)
+            }
         }
     }
 
-    /// Kills it.
+    fn stop_keepalived(&mut self, side: Side) -> Result<(), Error> {
+        self.slot(side).take().map_or(Ok(()), |daemon| daemon.stop())
+    }
+
+    /// Kills it; conntrackd isn't touched.
     ///
     /// # Errors
     /// When it isn't running.
     pub fn kill9(&mut self, side: Side) -> Result<(), Error> {
         match self.peer(side) {
             Peer::Twinwall | Peer::TwinwallSync => self.gateway(side)?.kill9(),
-            Peer::Keepalived => self.slot(side).take().map_or(Ok(()), |daemon| daemon.kill9()),
+            Peer::Keepalived | Peer::Conntrackd => {
+                self.slot(side).take().map_or(Ok(()), |daemon| daemon.kill9())
+            }
         }
     }
 
@@ -234,8 +403,11 @@ impl Pair {
         let signal = if frozen { Signal::STOP } else { Signal::CONT };
         match self.peer(side) {
             Peer::Twinwall | Peer::TwinwallSync => self.gateway(side)?.signal(signal),
-            Peer::Keepalived => {
+            Peer::Keepalived | Peer::Conntrackd => {
                 if let Some(daemon) = self.slot(side) {
+                    daemon.signal(signal);
+                }
+                if let Some(daemon) = self.copying(side) {
                     daemon.signal(signal);
                 }
                 Ok(())
@@ -252,7 +424,7 @@ impl Pair {
             Peer::Twinwall | Peer::TwinwallSync => {
                 self.gateway(side)?.twinwall(&["failover", "now"])?.success().map(drop)
             }
-            Peer::Keepalived => self.stop(side),
+            Peer::Keepalived | Peer::Conntrackd => self.stop_keepalived(side),
         }
     }
 
@@ -265,7 +437,7 @@ impl Pair {
             Peer::Twinwall | Peer::TwinwallSync => {
                 self.gateway(side)?.twinwall(&["failover", "back"])?.success().map(drop)
             }
-            Peer::Keepalived => self.start(side),
+            Peer::Keepalived | Peer::Conntrackd => self.start(side),
         }
     }
 
@@ -368,6 +540,11 @@ impl Pair {
             text.push_str(&format!("{} holds {held}; its log:\n{}\n", side.name(), end.join("\n")));
         }
         text
+    }
+
+    fn copying_slot(&mut self, side: Side) -> &mut Option<Conntrackd> {
+        let [a, b] = &mut self.conntrackd;
+        if side == Side::A { a } else { b }
     }
 
     fn slot(&mut self, side: Side) -> &mut Option<Keepalived> {

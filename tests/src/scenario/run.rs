@@ -183,13 +183,13 @@ fn two_owners(answers: &[Answer], address: IpAddr, at: u64) -> Both {
 }
 
 /// A stream between `client` and `server`, through the pair.
-struct Flow {
+pub(crate) struct Flow {
     client: Process,
     server: Process,
 }
 
 impl Flow {
-    fn start(pair: &Pair, family: Family) -> Result<Self, Error> {
+    pub(crate) fn start(pair: &Pair, family: Family) -> Result<Self, Error> {
         let to = match family {
             Family::V4 => SocketAddr::new(IpAddr::V4(OUTSIDE_V4), PORT),
             Family::V6 => SocketAddr::new(IpAddr::V6(OUTSIDE_V6), PORT),
@@ -204,23 +204,30 @@ impl Flow {
     }
 
     /// Lets it go on for a while, ends it, and says what the event did to it.
-    fn finish(mut self, event: u64, values: &mut Values) -> Result<(), Error> {
-        thread::sleep(AFTER);
-        self.client.signal(Signal::TERM)?;
-        self.server.signal(Signal::TERM)?;
-        let client: Stream = self.client.report()?;
-        let server: Stream = self.server.report()?;
+    fn finish(self, event: u64, values: &mut Values) -> Result<(), Error> {
+        let (client, server) = self.end()?;
         add(values, "to_server", &measure(&client, &server, event));
         add(values, "to_client", &measure(&server, &client, event));
         values.insert("put_off_ms".to_owned(), client.put_off_ms.max(server.put_off_ms));
         Ok(())
     }
+
+    /// Lets it go on for a while and ends it: what the client and the server report.
+    pub(crate) fn end(mut self) -> Result<(Stream, Stream), Error> {
+        thread::sleep(AFTER);
+        self.client.signal(Signal::TERM)?;
+        self.server.signal(Signal::TERM)?;
+        Ok((self.client.report()?, self.server.report()?))
+    }
 }
 
-/// With real-time priority where that is allowed: a busy machine shall not look like a gap.
 fn stream(node: &Node, side: &str, address: SocketAddr) -> Result<Process, Error> {
-    let address = address.to_string();
-    let plain = ["stream", side, &address, "--for", "300"];
+    urgent(node, ["stream", side, &address.to_string(), "--for", "300"])
+}
+
+/// Starts `traffic`, with real-time priority where that is allowed: a busy machine shall not look
+/// like a gap.
+pub(crate) fn urgent<const N: usize>(node: &Node, plain: [&str; N]) -> Result<Process, Error> {
     let allowed = node.command("chrt")?.args(["--fifo", "10", "true"]).output()?.code() == 0;
     if !allowed {
         return node.traffic(plain)?.spawn();

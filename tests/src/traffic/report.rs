@@ -366,3 +366,54 @@ pub struct Inject {
     /// Those that it would not take, by the reason.
     pub errors: BTreeMap<String, u64>,
 }
+
+/// What `sessions-make` did. Times are readings of the clock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// Sessions that are new.
+    pub made: u64,
+    /// Those that were there already, or that the kernel refused.
+    pub others: u64,
+    /// Just before the first.
+    pub begun_ns: u64,
+    /// Just after the last.
+    pub ended_ns: u64,
+    /// Just before the system call of each, if that was asked for.
+    pub stamps_ns: Vec<u64>,
+}
+
+/// What `sessions-watch` saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    /// Wanted sessions that are there.
+    pub present: u64,
+    /// Those that aren't.
+    pub missing: u64,
+    /// When the number of sessions rose last, as a reading of the clock.
+    pub last_ns: u64,
+}
+
+/// What `sessions-hear` heard.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// When each session was heard of first, as a reading of the clock; 0 if it wasn't.
+    pub stamps_ns: Vec<u64>,
+    /// How often notifications were lost.
+    pub overruns: u64,
+}
+
+/// What one side of `pulse` received.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulse {
+    /// Connections that were up.
+    pub connections: u32,
+    /// Those that broke.
+    pub broken: u32,
+    /// Why the last of them did.
+    pub error: Option<String>,
+    /// Pulses received.
+    pub received: u64,
+    /// Times without a pulse that were too long, of all connections: which connection, from when to
+    /// when, as readings of the clock. One that lasted to the end has its end there.
+    pub gaps: Vec<(u32, u64, u64)>,
+}

@@ -3,9 +3,11 @@
 //! Options in, exit code out: 0 done, 1 error; `exec` ends with the code of its command. Not here:
 //! what the verbs do (`commands`, and the library).
 
+mod bench;
 mod commands;
 mod replay;
 mod scenario;
+mod table;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -44,6 +46,8 @@ enum Verb {
     Replay(replay::Options),
     /// Run all scenarios with Twinwall and keepalived in turn.
     BenchVrrp(scenario::BenchOptions),
+    /// Measure replication and failover with Twinwall and with keepalived and conntrackd in turn.
+    BenchPair(bench::Options),
     /// The process that holds a testbed's namespaces.
     #[command(hide = true)]
     Hold {

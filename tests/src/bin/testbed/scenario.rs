@@ -4,12 +4,12 @@
 //! missed. Not here: the scenarios (the library's `scenario`).
 
 use crate::commands::print;
+use crate::table;
 use clap::ValueEnum;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use std::{fs, io};
 use twinwall_testbed::Error;
 use twinwall_testbed::scenario::Plan;
 use twinwall_testbed::scenario::pair::Peer;
@@ -64,8 +64,8 @@ struct Common {
 }
 
 /// The lines that the table stands between.
-const BEGIN: &str = "<!-- bench-vrrp -->\n";
-const END: &str = "<!-- /bench-vrrp -->";
+const LINES: table::Lines =
+    table::Lines { begin: "<!-- bench-vrrp -->\n", end: "<!-- /bench-vrrp -->" };
 
 /// Priorities of the two gateways, whatever runs on them: high ones, since a backup waits for three
 /// intervals and for the part of another one by which its priority is below 256.
@@ -131,14 +131,12 @@ pub(crate) fn bench(options: &BenchOptions) -> Result<ExitCode, Error> {
     let plan = options.common.plan(&ALL, &[Peer::Twinwall, Peer::TwinwallSync, Peer::Keepalived]);
     if let Some(path) = &options.write {
         // Better now than after minutes of measuring.
-        around_table(path)?;
+        LINES.around(path)?;
     }
     let reports = plan.run(progress, again)?;
     let table = markdown(&plan, &reports);
     if let Some(path) = &options.write {
-        let (before, after) = around_table(path)?;
-        let failed = |source| Error::Io { attempt: format!("write {}", path.display()), source };
-        fs::write(path, format!("{before}{BEGIN}{table}{END}{after}")).map_err(failed)?;
+        LINES.replace(path, &table)?;
     }
     print(&if options.json { json(&reports) } else { table });
     Ok(ExitCode::SUCCESS)
@@ -243,18 +241,6 @@ fn cell(report: &Report, value: &str) -> String {
     let digits = usize::from(value.contains("_ms"));
     let note = if endless { ", to the end of the observation" } else { "" };
     format!("{median:.digits$} / {worst:.digits$}{note}")
-}
-
-/// What stands before and after the table in a file.
-fn around_table(path: &Path) -> Result<(String, String), Error> {
-    let failed =
-        |what: &str, source| Error::Io { attempt: format!("{what} {}", path.display()), source };
-    let text = fs::read_to_string(path).map_err(|source| failed("read", source))?;
-    let parts = text.split_once(BEGIN).and_then(|(before, rest)| {
-        let (_, after) = rest.split_once(END)?;
-        Some((before.to_owned(), after.to_owned()))
-    });
-    parts.ok_or_else(|| failed("find the lines for the table in", io::ErrorKind::NotFound.into()))
 }
 
 /// Reads a time between two adverts.
