@@ -3,8 +3,9 @@
 //! `cargo run --release -p twinwall-policy --example overlap_figures [RULES] [SHAPE | FILE.rules ...]`
 //!
 //! Makes policies of RULES rules (10,000 unless given) of several shapes, or only of those named,
-//! reads ClassBench rule files (unpacked; source ports and flags are left out), and prints for each the time of the lints
-//! and of plans for usual and unusual edits: processor time of one thread, the mean of up to twenty runs.
+//! reads ClassBench rule files (unpacked; source ports and flags are left out), and prints for each
+//! the time of the lints and of plans for usual and unusual edits: mean processor time of one
+//! thread.
 #![expect(clippy::disallowed_methods, reason = "a measurement needs a clock and arguments")]
 
 use std::fmt::Write;
@@ -157,11 +158,22 @@ fn classbench(line: &str) -> Option<String> {
 fn figures(name: &str, text: &str) -> Result<(), Box<dyn std::error::Error>> {
     let files = [SourceText { path: "policy.yaml".into(), text: text.to_owned() }];
     let run = |lint| {
-        let (loaded, ms) = mean(|| load_with(&files, &Options { threads: 1, lint }));
-        loaded.map(|loaded| (loaded, ms)).map_err(|failure| failure.text(Default::default()))
+        let clock = Clock::now();
+        let loaded = load_with(&files, &Options { threads: 1, lint });
+        let loaded = loaded.map_err(|failure| failure.text(Default::default()))?;
+        Ok::<_, String>((loaded, clock.milliseconds()))
     };
-    let (bare, without) = run(false)?;
-    let (linted, with) = run(true)?;
+    // In turns: the difference is small beside what else the machine does.
+    let (mut bare, mut without) = run(false)?;
+    let (mut linted, mut with) = run(true)?;
+    let (begin, mut runs) = (Instant::now(), 1);
+    while begin.elapsed().as_millis() < 1500 {
+        let (first, second) = (run(false)?, run(true)?);
+        (bare, without) = (first.0, without + first.1);
+        (linted, with) = (second.0, with + second.1);
+        runs += 1;
+    }
+    (without, with) = (without / f64::from(runs), with / f64::from(runs));
     let rules = bare.rules;
     println!(
         "{name}: {} rules; load {without:.1} ms, lints {:.1} ms, {} warnings",
@@ -249,27 +261,37 @@ fn top(rules: &mut Vec<Rule>) {
     }
 }
 
-/// The outcome, and the mean time of some runs in milliseconds: processor time of the thread where
-/// Linux shows it. Twenty runs, or fewer of long ones.
+/// The outcome, and the mean time of some runs in milliseconds: twenty, or fewer of long ones.
 fn mean<T>(mut run: impl FnMut() -> T) -> (T, f64) {
     let begin = Instant::now();
-    let mut processor = 0;
-    for runs in 1.. {
-        let before = thread_time();
+    let clock = Clock::now();
+    for runs in 1..20 {
         let result = run();
-        processor += thread_time().zip(before).map_or(0, |(now, then)| now.saturating_sub(then));
-        if runs == 20 || begin.elapsed().as_millis() >= 400 {
-            let all = match processor {
-                0 => begin.elapsed().as_secs_f64() * 1e3,
-                nanoseconds => nanoseconds as f64 / 1e6,
-            };
-            return (result, all / f64::from(runs));
+        if begin.elapsed().as_millis() >= 400 {
+            return (result, clock.milliseconds() / f64::from(runs));
         }
     }
-    (run(), 0.0)
+    let result = run();
+    (result, clock.milliseconds() / 20.0)
 }
 
-/// Nanoseconds of processor time; Linux counts in steps of some milliseconds.
+/// The thread's processor time where Linux shows it, in steps of some milliseconds; else the time
+/// of day.
+struct Clock(Instant, Option<u64>);
+
+impl Clock {
+    fn now() -> Self {
+        Self(Instant::now(), thread_time())
+    }
+
+    fn milliseconds(&self) -> f64 {
+        match self.1.zip(thread_time()) {
+            Some((then, now)) => now.saturating_sub(then) as f64 / 1e6,
+            None => self.0.elapsed().as_secs_f64() * 1e3,
+        }
+    }
+}
+
 fn thread_time() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split(' ').next()?.parse().ok()

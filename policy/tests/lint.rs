@@ -240,6 +240,40 @@ fn warnings_are_true_and_single_shadows_are_all_found() {
     }
 }
 
+#[test]
+fn first_rule_that_covers_another_is_named_among_many() {
+    let mut runner = TestRunner::new(Config {
+        cases: 12,
+        rng_seed: RngSeed::Fixed(8),
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let outcome = runner.run(&prop::collection::vec(rule(), 150..400), |rules| {
+        let loaded = loaded(&rules);
+        let compiled = &loaded.rules.rules;
+        let single = [codes::SHADOWED_RULE, codes::DUPLICATE_RULE];
+        let warned: BTreeMap<usize, usize> = (loaded.warnings.iter())
+            .filter(|warning| single.contains(&warning.code))
+            .map(|warning| numbers(&warning.message))
+            .map(|numbers| (numbers[0], numbers[1]))
+            .collect();
+        prop_assert_eq!(loaded.warning_count, loaded.warnings.len());
+        for (number, rule) in compiled.iter().take(rules.len()).enumerate() {
+            let first = compiled[..number].iter().position(|a| a.matches.covers(&rule.matches));
+            let empty = loaded.warnings.iter().any(|warning| {
+                warning.code == codes::EMPTY_MATCH && numbers(&warning.message) == [number]
+            });
+            // A family in which a rule matches nothing needs no cover.
+            if let Some(first) = first.filter(|_| !empty) {
+                let named = warned.get(&number);
+                prop_assert!(named.is_some_and(|named| *named <= first), "{} {:?}", number, named);
+            }
+        }
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
 /// Whether a rule with one list cut down to the entry that a message names never decides, for one
 /// of the lists that have the entry.
 fn is_true_of_one_entry(rules: &[Rule], number: usize, message: &str, flows: &[Flow]) -> bool {

@@ -45,7 +45,7 @@ const STEP: usize = 16;
 const FEW: usize = 128;
 
 /// What making the structure for such searches costs for each rule, in comparisons of outlines.
-const MAKING: usize = 100;
+const MAKING: usize = 50;
 
 /// Finds heirs.
 pub(super) struct Heirs<'a> {
@@ -305,4 +305,104 @@ fn effort(a: &Match, b: &Match) -> usize {
 
 fn get<T>(list: &[T], place: u32) -> Option<&T> {
     list.get(usize::try_from(place).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diff::zones::ZoneMap;
+    use crate::diff::{Installed, plan};
+    use crate::keys::KeyAllocator;
+    use crate::overlap::tests::Random;
+    use crate::ruleset::{Action, OnChange, QueueFailure, Rule, Zone};
+
+    fn policy(rules: Vec<Rule>) -> RuleSet {
+        let zone = |n: usize| Zone {
+            name: format!("z{n}").into(),
+            interfaces: vec![format!("eth{n}").into()],
+        };
+        RuleSet {
+            name: "test".into(),
+            zones: (0..6).map(zone).collect(),
+            rules,
+            nat: vec![],
+            queue_failure: QueueFailure::Closed,
+        }
+    }
+
+    fn rule(random: &mut Random, name: usize, bits: u32) -> Rule {
+        Rule {
+            seq: 0,
+            name: format!("r{name}").into(),
+            matches: random.matches(bits),
+            action: [Action::Accept, Action::Drop][random.below(2) as usize],
+            log: false,
+            on_change: OnChange::Rematch,
+        }
+    }
+
+    /// The first new rule that can own sessions of the pair, by going through all.
+    fn heir(heirs: &Heirs<'_>, place: u32, pair: &Pair) -> Heir {
+        let old = &heirs.old.rules[place as usize];
+        for ((now, new), compared) in (0..).zip(&heirs.new.rules).zip(&heirs.comparison.rules) {
+            if heirs.takes(place, compared, pair) && new.matches.packets_intersect(&old.matches) {
+                return if compared.same && compared.old == place {
+                    Heir::Itself(RuleIndex(now))
+                } else if new.matches.packets_cover(&old.matches) {
+                    Heir::Other(RuleIndex(now))
+                } else {
+                    Heir::Unproved
+                };
+            }
+        }
+        Heir::Unproved
+    }
+
+    #[test]
+    fn heirs_are_those_of_comparing_each_with_each() {
+        let mut seen = [0; 3];
+        for seed in 0..6 {
+            let mut random = Random(seed);
+            let bits = [8, 16, 24][seed as usize % 3];
+            let mut rules: Vec<Rule> = (0..500).map(|n| rule(&mut random, n, bits)).collect();
+            let old = policy(rules.clone());
+            for n in 0..[20, 200, 400][seed as usize % 3] {
+                let (at, other) = (random.below(490) as usize, random.below(490) as usize);
+                match random.below(6) {
+                    0 => drop(rules.remove(at)),
+                    1 | 2 => rules.insert(at, rule(&mut random, 1000 + n, bits)),
+                    3 => rules[at].matches = random.matches(bits),
+                    4 => rules[at].name = format!("renamed{n}").into(),
+                    _ => rules.swap(at, other),
+                }
+            }
+            let mut allocator = KeyAllocator::new(0xff_ffff).unwrap();
+            let old: Installed = plan(None, old, &mut allocator).unwrap().next;
+            let new = policy(rules);
+            let zones = ZoneMap::new(&old.rules().zones, &new.zones);
+            let comparison = Comparison::new(&old, &new, &zones).unwrap();
+            let heirs = Heirs::new(old.rules(), &new, &comparison);
+            for (place, rule) in (0..).zip(&old.rules().rules) {
+                // Any answer is right for a rule without sessions.
+                if !rule.matches.packets_intersect(&rule.matches) {
+                    continue;
+                }
+                let keys = old.index().pairs(RuleIndex(place));
+                let pairs = keys.filter_map(|(from, to, key)| Some(Pair { from, to, key: key? }));
+                heirs.of_rule(place, &mut pairs.collect(), |pair, found| {
+                    assert!(heirs.work.get() > 0, "seed {seed}");
+                    assert_eq!(found, heir(&heirs, place, &pair), "seed {seed}, rule {place}");
+                    seen[match found {
+                        Heir::Itself(_) => 0,
+                        Heir::Other(_) => 1,
+                        Heir::Unproved => 2,
+                    }] += 1;
+                });
+            }
+            // The searches were put to use, not only comparisons one by one.
+            let searched = [&heirs.takers_by_overlap, &heirs.by_overlap];
+            assert!(seed % 3 == 0 || searched.iter().any(|rules| rules.get().is_some()));
+        }
+        assert!(seen.iter().all(|count| *count > 100), "{seen:?}");
+    }
 }

@@ -9,8 +9,10 @@ use super::region::{Address, Area, Probe};
 use crate::overlap::boxes::{self, Sets};
 use crate::overlap::tree::{Bounds, Item, OTHER_PROTOCOL, Query, Tree, before};
 use crate::zone::ZoneSet;
+use std::sync::OnceLock;
 
-/// Rules that are looked at for one question before giving up.
+/// Rules that are looked at for one question before giving up; those that turn out not to be meant
+/// count twice.
 const LIMIT: usize = 64;
 /// Steps of a search before giving up.
 const STEPS: usize = 1024;
@@ -19,21 +21,26 @@ const STEPS: usize = 1024;
 pub(super) struct Family<'r, A> {
     /// By rule; `None` for rules that match nothing in this family.
     areas: Vec<Option<Area<'r, A>>>,
-    tree: Tree<A>,
+    /// Made when it is asked for the first time: most policies are for one family mainly.
+    tree: OnceLock<Tree<A>>,
 }
 
 impl<'r, A: Address> Family<'r, A> {
     /// From rules in the order of decision.
     pub(super) fn new(areas: Vec<Option<Area<'r, A>>>) -> Self {
-        let limit = boxes::limit(areas.len());
-        let mut items = Vec::with_capacity(areas.iter().flatten().count());
-        for (rule, area) in (0_u32..).zip(&areas) {
+        Self { areas, tree: OnceLock::new() }
+    }
+
+    fn tree(&self) -> Tree<A> {
+        let limit = boxes::limit(self.areas.len());
+        let mut items = Vec::with_capacity(self.areas.len());
+        for (rule, area) in (0_u32..).zip(&self.areas) {
             let Some(Area { from, to, src, dst, services }) = *area else { continue };
             Sets { from, to, src, dst, services }.boxes(limit, |bounds| {
                 items.push(Item { order: rule, rank: 0, number: rule, bounds });
             });
         }
-        Self { areas, tree: Tree::new(items) }
+        Tree::new(items)
     }
 
     /// What a rule matches in this family.
@@ -56,7 +63,23 @@ impl<'r, A: Address> Family<'r, A> {
             from: ZoneSet::only(probe.from),
             to: ZoneSet::only(probe.to),
         };
-        self.look(&bounds, false, before, |rule, area| area.contains(probe) && each(rule, area))
+        self.look(&bounds, false, before, |rule, area| {
+            let matches = area.contains(probe);
+            (matches, matches && each(rule, area))
+        })
+    }
+
+    /// Whether any rule above `before` may overlap an area; no is certain.
+    pub(super) fn met(&self, area: &Area<'_, A>, before: u32) -> bool {
+        let Area { from, to, src, dst, services } = *area;
+        let mut met = false;
+        Sets { from, to, src, dst, services }.boxes(1, |bounds| {
+            self.look(&bounds, false, before, |_, _| {
+                met = true;
+                (true, true)
+            });
+        });
+        met
     }
 
     /// The first rule above `before` that covers an area, and of which `wanted` is true. An area of
@@ -77,22 +100,24 @@ impl<'r, A: Address> Family<'r, A> {
         self.look(&bounds, true, before, |rule, above| {
             let covers = above.covers(area) && wanted(rule);
             found = covers.then_some(rule);
-            covers
+            (covers, covers)
         });
         found
     }
 
     /// Calls `each` with rules above `limit` one of whose boxes meets the bounds, or holds them
-    /// whole, in order, until it says that it is enough. Says whether all were looked at.
+    /// whole, in order; it says whether the rule is meant, and whether that is enough. Says whether all
+    /// were looked at.
     fn look(
         &self,
         bounds: &Bounds<A>,
         whole: bool,
         limit: u32,
-        mut each: impl FnMut(u32, &Area<'r, A>) -> bool,
+        mut each: impl FnMut(u32, &Area<'r, A>) -> (bool, bool),
     ) -> bool {
         let bounds = std::slice::from_ref(bounds);
-        let mut search = self.tree.search(Query { bounds, whole, orders: before(limit), rank: 0 });
+        let tree = self.tree.get_or_init(|| self.tree());
+        let mut search = tree.search(Query { bounds, whole, orders: before(limit), rank: 0 });
         let mut room = LIMIT;
         let mut last = None;
         while let Some(found) = search.next() {
@@ -103,10 +128,12 @@ impl<'r, A: Address> Family<'r, A> {
             if last.replace(found.order) == Some(found.order) {
                 continue;
             }
-            room -= 1;
-            if self.area(found.order).is_some_and(|area| each(found.order, area)) {
+            let Some(area) = self.area(found.order) else { continue };
+            let (meant, enough) = each(found.order, area);
+            if enough {
                 return false;
             }
+            room = room.saturating_sub(if meant { 1 } else { 2 });
         }
         true
     }

@@ -92,7 +92,8 @@ impl<'t, 'r> Linter<'t, 'r> {
         });
         let first = found.iter().copied();
         let covering = first.filter(|above| self.covers(*above, v4, v6)).min();
-        let covering = covering.or_else(|| if all { None } else { self.covering(v4, v6, rule) });
+        let more = !all && !found.is_empty();
+        let covering = covering.or_else(|| if more { self.covering(v4, v6, rule) } else { None });
         if let Some(above) = covering {
             faults.push(self.shadowed(rule, compiled, name, above));
         } else if let Some(above) = self.covering_together(v4, v6, rule, found) {
@@ -131,6 +132,12 @@ impl<'t, 'r> Linter<'t, 'r> {
             (None, Some(area)) => self.v6.covering(area, before, |_| true),
             (None, None) => None,
         }
+    }
+
+    /// Whether any rule above may overlap a rule; no is certain.
+    fn met(&self, rule: u32) -> bool {
+        self.v4.area(rule).is_some_and(|area| self.v4.met(area, rule))
+            || self.v6.area(rule).is_some_and(|area| self.v6.met(area, rule))
     }
 
     /// Whether a rule covers both parts of a match.
@@ -214,6 +221,9 @@ impl<'t, 'r> Linter<'t, 'r> {
             (Side::Dst, declared.dst),
             (Side::Service, services),
         ];
+        if sides.iter().all(|(_, nodes)| nodes.len() < 2) || !self.met(rule) {
+            return;
+        }
         for (side, nodes) in sides {
             if nodes.len() < 2 {
                 continue;

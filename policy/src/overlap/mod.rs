@@ -13,6 +13,8 @@
 //! flow, which [`crate::matching::Match`] tells.
 
 pub(crate) mod boxes;
+#[cfg(test)]
+pub(crate) mod tests;
 pub(crate) mod tree;
 
 use crate::matching::Match;

@@ -80,7 +80,7 @@ pub(crate) struct Found {
     pub(crate) number: u32,
 }
 
-/// Boxes that can be searched.
+/// Boxes that can be searched; at most 2^27 of them, many times what a policy can have.
 #[derive(Debug)]
 pub(crate) struct Tree<A> {
     /// The root is the last.
@@ -91,8 +91,8 @@ pub(crate) struct Tree<A> {
 pub(crate) struct Search<'s, A> {
     nodes: &'s [Node<A>],
     query: Query<'s, A>,
-    /// What is known to be met: nodes with the lowest order in them, and boxes.
-    open: BinaryHeap<Reverse<(u32, u32, u32)>>,
+    /// What is known to be met: the lowest order of a node, or that of a box, and where it is.
+    open: BinaryHeap<Reverse<u64>>,
     steps: usize,
 }
 
@@ -106,10 +106,10 @@ impl<A: Word> Tree<A> {
     /// Begins a search.
     pub(crate) fn search<'s>(&'s self, query: Query<'s, A>) -> Search<'s, A> {
         let mut search = Search { nodes: &self.nodes, query, open: BinaryHeap::new(), steps: 0 };
-        if let Some(root) = self.nodes.last()
+        if let Some((root, place)) = self.nodes.last().zip(self.nodes.len().checked_sub(1))
             && search.query.orders.0 <= search.query.orders.1
         {
-            search.open(root);
+            search.open(place, root);
         }
         search
     }
@@ -121,7 +121,7 @@ impl<A: Word> Search<'_, A> {
         self.steps
     }
 
-    fn open(&mut self, node: &Node<A>) {
+    fn open(&mut self, place: usize, node: &Node<A>) {
         self.steps += self.query.bounds.len();
         let mut lanes = node.wanted(&self.query);
         while lanes != 0 {
@@ -131,25 +131,30 @@ impl<A: Word> Search<'_, A> {
             else {
                 return;
             };
-            let (below, number) = if node.leaf { (NONE, *below) } else { (*below, 0) };
-            self.open.push(Reverse((*order, below, number)));
+            let below = if node.leaf { BOX | place * LANES + lane } else { *below as usize };
+            self.open.push(Reverse(u64::from(*order) << 32 | below as u64));
         }
     }
 }
+
+/// Marks the place of a box among those of nodes: boxes come after nodes of the same order, so that
+/// all boxes of one order come one after the other.
+const BOX: usize = 1 << 31;
 
 impl<A: Word> Iterator for Search<'_, A> {
     type Item = Found;
 
     fn next(&mut self) -> Option<Found> {
         loop {
-            let Reverse((order, below, number)) = self.open.pop()?;
-            match self.nodes.get(below as usize) {
-                Some(node) => self.open(node),
-                None => {
-                    self.steps += 1;
-                    return Some(Found { order, number });
-                }
+            let Reverse(next) = self.open.pop()?;
+            let (order, below) = ((next >> 32) as u32, next as u32 as usize);
+            if below & BOX == 0 {
+                self.open(below, self.nodes.get(below)?);
+                continue;
             }
+            self.steps += 1;
+            let node = self.nodes.get((below ^ BOX) / LANES)?;
+            return Some(Found { order, number: *node.below.get(below % LANES)? });
         }
     }
 }
