@@ -16,10 +16,13 @@ use twinwall_policy::keys::KeyAllocator;
 use twinwall_policy::ruleset::{Action, Rule, RuleSet};
 use twinwall_policy::{Options, SourceText, load_with};
 
+/// What a rule of this place, of so many, matches.
+type Shape = fn(usize, usize) -> String;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let count = arguments.next().map_or(Ok(10_000), |n| n.parse())?;
-    let shapes: [(&str, fn(usize, usize) -> String); 6] = [
+    let shapes: [(&str, Shape); 6] = [
         ("networks", networks),
         ("wildcards", wildcards),
         ("staircase", staircase),

@@ -131,7 +131,7 @@ impl<A: Word> Search<'_, A> {
             else {
                 return;
             };
-            let below = if node.leaf { BOX | place * LANES + lane } else { *below as usize };
+            let below = if node.leaf { BOX | (place * LANES + lane) } else { *below as usize };
             self.open.push(Reverse(u64::from(*order) << 32 | below as u64));
         }
     }
@@ -193,7 +193,7 @@ impl<T: Copy + Ord> Lanes<T> {
     }
 
     /// The lanes that begin at or before `start` and end at or after `end`, as bits.
-    fn from_to(&self, start: T, end: T) -> u32 {
+    fn spanning(&self, start: T, end: T) -> u32 {
         let lanes = self.low.iter().zip(&self.high).enumerate();
         lanes.fold(0, |bits, (lane, (low, high))| {
             bits | u32::from((*low <= start) & (end <= *high)) << lane
@@ -202,7 +202,7 @@ impl<T: Copy + Ord> Lanes<T> {
 
     /// The lanes that meet a range, or hold it whole.
     fn wanted(&self, (low, high): (T, T), whole: bool) -> u32 {
-        if whole { self.from_to(low, high) } else { self.from_to(high, low) }
+        if whole { self.spanning(low, high) } else { self.spanning(high, low) }
     }
 }
 
