@@ -16,13 +16,19 @@ pub fn plain(tuple: &KernelTuple) -> Tuple {
 /// which are the source before and the destination after any translation.
 #[must_use]
 pub fn inside(session: &Session<'_>) -> Tuple {
-    let arriving = plain(&session.original);
-    let dst_port = match session.original.layer4 {
-        Layer4::Ports { .. } => session.reply.fields().0,
+    inside_of(&session.original, &session.reply)
+}
+
+/// The same for a session of which only its tuples are at hand.
+#[must_use]
+pub fn inside_of(original: &KernelTuple, reply: &KernelTuple) -> Tuple {
+    let arriving = plain(original);
+    let dst_port = match original.layer4 {
+        Layer4::Ports { .. } => reply.fields().0,
         // The reply direction of ICMP has another type and the same code.
         Layer4::Icmp { .. } | Layer4::None => arriving.dst_port,
     };
-    Tuple { dst: session.reply.src, dst_port, ..arriving }
+    Tuple { dst: reply.src, dst_port, ..arriving }
 }
 
 /// Whether the session's source is translated.

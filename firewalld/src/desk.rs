@@ -28,6 +28,8 @@ const LONGEST_TRIAL: Duration = Duration::from_secs(86_400);
 /// How long an answer waits for what becomes of a policy on the peer, and how often it looks.
 const PEER: Duration = Duration::from_secs(5);
 const BETWEEN: Duration = Duration::from_millis(10);
+/// A peer that isn't heard for so long will not answer soon; less happens on a busy machine.
+const AWAY: Duration = Duration::from_millis(500);
 
 /// The way to all threads.
 #[derive(Clone, Debug)]
@@ -143,16 +145,19 @@ impl Desk {
     /// What becomes of the confirmed policy on the peer, as far as that is soon known.
     async fn peer_outcome(&self) -> Option<pair::Outcome> {
         let sync = self.sync.as_ref().map(|(sync, _)| sync.clone())?;
-        let deadline = Instant::now() + PEER;
+        let began = Instant::now();
+        let mut heard = began;
         loop {
             let asked = sync.clone();
             // The thread may be busy; this one mustn't wait for it.
             let policies = tokio::task::spawn_blocking(move || asked.policies()).await.ok()??;
             let offer = policies.offer?;
-            if offer.state != "pending" {
-                return Some(offer);
+            match offer.state.as_str() {
+                "pending" => heard = Instant::now(),
+                "unreachable" if heard.elapsed() < AWAY => {}
+                _ => return Some(offer),
             }
-            if Instant::now() >= deadline {
+            if began.elapsed() >= PEER {
                 let reason = format!("the peer has not said within {} s", PEER.as_secs());
                 return Some(pair::Outcome { reason, ..offer });
             }

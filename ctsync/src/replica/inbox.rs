@@ -133,7 +133,7 @@ impl Replica {
         let identity = session.identity();
         let translated = self.policy.translate(session.mark, self.config.owned);
         session.mark = match translated {
-            Translated::Mark(mark) => mark,
+            Translated::Mark(mark) | Translated::Likely(mark, _) => mark,
             Translated::Unknown(_) | Translated::Ask(_) => session.mark & !self.config.owned,
         };
         let found = self.store.find(&identity);
@@ -144,6 +144,7 @@ impl Replica {
         match translated {
             _ if !taken => {}
             Translated::Mark(_) => self.store.set(index, Flags::FOREIGN, false),
+            Translated::Likely(_, rule) => self.ask_whether_right(index, rule, out),
             Translated::Ask(key) => {
                 self.store.set(index, Flags::FOREIGN, true);
                 self.policy.wait(identity, key);

@@ -52,7 +52,7 @@ pub enum Input {
     Classified {
         /// Which session.
         identity: Identity,
-        /// Its key; `None` to leave it without one, so that its next packet is classified.
+        /// Its key; 0 for none, so that its next packet is classified; `None` to leave it as it is.
         key: Option<u32>,
     },
     /// Tells with [`Event::PeerReady`] when the peer has all that this node has now, in its
@@ -84,9 +84,10 @@ pub enum Output {
     },
     /// Dump all sessions of the kernel, feed them in, then [`Input::DumpEnd`].
     Dump(DumpReason),
-    /// Find out the key of a session whose rule this node doesn't have.
+    /// Find out the key of a session of a peer with another key table: of one whose rule this node
+    /// doesn't have, and whether the rule that it has decides here too.
     Classify {
-        /// The session; its key is 0.
+        /// The session; its key is 0, or that of the same rule here.
         session: Box<Session>,
         /// The rule that the peer has it under, if that has one.
         rule: Option<RuleIdentity>,

@@ -3,8 +3,10 @@
 //! A key is a number that each node has given to a rule by itself, so a key of the peer's means
 //! nothing here, unless both tables are the same. [`RuleIdentity`] is what a key stands for, as a
 //! digest: the rule's name and meaning and the pair of zones. Keys are translated when sessions
-//! arrive; the store holds this node's keys only. A session whose rule this node doesn't have, or
-//! doesn't know yet, has key 0: the filter knows no such key, so its next packet is classified.
+//! arrive; the store holds this node's keys only. A rule of the same name and meaning may have
+//! another one before it here, so the driver is asked whether this node's policy gives the session
+//! to it. A session whose rule this node doesn't have, or doesn't know yet, has key 0: the filter
+//! knows no such key, so its next packet is classified.
 
 use super::{Event, Output, Replica};
 use crate::model::Identity;
@@ -38,6 +40,8 @@ pub(super) struct Policy {
 pub(super) enum Translated {
     /// It is this here.
     Mark(u32),
+    /// It is this here if the policy here gives the session to the same rule.
+    Likely(u32, RuleIdentity),
     /// The peer has to be asked what this key stands for.
     Ask(u32),
     /// It stands for a rule that isn't here, or for none.
@@ -80,8 +84,8 @@ impl Policy {
         }
         match self.peer.get(&key) {
             None => Translated::Ask(key),
-            Some(rule) => match rule.and_then(|rule| self.keys.get(&rule)) {
-                Some(ours) => Translated::Mark(mark & !owned | ours & owned),
+            Some(rule) => match rule.and_then(|rule| Some((rule, self.keys.get(&rule)?))) {
+                Some((rule, ours)) => Translated::Likely(mark & !owned | ours & owned, rule),
                 None => Translated::Unknown(*rule),
             },
         }
@@ -181,6 +185,10 @@ impl Replica {
             }
             match self.policy.translate(key, self.config.owned) {
                 Translated::Mark(mark) => self.set_key(index, mark),
+                Translated::Likely(mark, rule) => {
+                    self.set_key(index, mark);
+                    self.ask_whether_right(index, rule, out);
+                }
                 Translated::Unknown(rule) => self.ask_to_classify(index, rule, out),
                 Translated::Ask(key) => self.policy.wait(identity, key),
             }
@@ -196,6 +204,19 @@ impl Replica {
         if let Some((session, _)) = self.store.get(index) {
             self.stats.classified += 1;
             out.push(Output::Classify { session: Box::new(session), rule });
+        }
+    }
+
+    /// The session has the key of its rule, and another rule may be before that here.
+    pub(super) fn ask_whether_right(
+        &mut self,
+        index: Index,
+        rule: RuleIdentity,
+        out: &mut Vec<Output>,
+    ) {
+        self.store.set(index, Flags::FOREIGN, true);
+        if let Some((session, _)) = self.store.get(index) {
+            out.push(Output::Classify { session: Box::new(session), rule: Some(rule) });
         }
     }
 
@@ -220,6 +241,9 @@ impl Replica {
         let owned = self.config.owned;
         self.store.set(index, Flags::FOREIGN, false);
         let Some((mut session, version)) = self.store.get(index) else { return };
+        if session.mark & owned == key \& owned {
+            return;
+        }
         session.mark = session.mark & !owned | key & owned;
         self.store.update(index, &session, version);
         self.write_soon(index);

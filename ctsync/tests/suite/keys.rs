@@ -1,8 +1,14 @@
 //! Session keys when the nodes decide by different key tables.
 
-use crate::sim::host::{OWNED, RULES};
+use crate::sim::acts::draw;
+use crate::sim::host::{OWNED, RULES, rule};
 use crate::sim::{Side, World};
-use twinwall_ctsync::replica::Event;
+use std::time::Duration;
+use twinwall_ctsync::channel::Greeting;
+use twinwall_ctsync::model::{BootId, NodeId};
+use twinwall_ctsync::replica::{Config, Event, Input, Output, Replica};
+use twinwall_ctsync::time::Timestamp;
+use twinwall_ctsync::wire::{Ack, Change, RecordWriter, Section, Writer, write_packet};
 
 /// Gives a host another policy.
 fn reload(world: &mut World, side: Side, policy: u32) {
@@ -26,6 +32,48 @@ fn a_key_is_translated_by_what_its_rule_means() {
         let kept = &world.host(Side::B).kernel.table[&session.identity()];
         assert_eq!(kept.session.mark & OWNED, world.host(Side::B).key_of(rule), "rule {rule}");
     }
+}
+
+#[test]
+fn a_session_that_another_rule_decides_here_gets_the_key_of_that_one() {
+    let (mut node, mut out) = (lone(), Vec::new());
+    let now = Timestamp::new(Duration::from_secs(2));
+    let greeting = Greeting { keyspace: 7, ..node.greeting() };
+    let boot = BootId(99);
+    let greeting = Greeting { node: NodeId(2), boot, ..greeting };
+    node.handle(now, Input::Greeted(greeting), &mut out);
+    node.handle(now, Input::Policy { keyspace: 8, rules: vec![(5, rule(1))] }, &mut out);
+    let mut session = draw(2, 0x0003_0008);
+    session.mark = 30;
+    let mut content = Writer::default();
+    let change = Change::Put { session: session.clone(), version: 1 };
+    RecordWriter::default().write(&mut content, &change);
+    let mut sections = Section::Rules(vec![(30, Some(rule(1)))]).to_bytes();
+    sections.push(2);
+    let mut counted = Writer::default();
+    counted.counted(content.as_slice());
+    sections.extend(counted.finish());
+    let plaintext = write_packet(&Ack::default(), None, &sections);
+    out.clear();
+    node.handle(now, Input::Message { boot, plaintext }, &mut out);
+    let asked = out.iter().find_map(|output| match output {
+        Output::Classify { session, rule } => Some((session.mark & OWNED, *rule)),
+        _ => None,
+    });
+    assert_eq!(asked, Some((5, Some(rule(1)))));
+    let identity = session.identity();
+    node.handle(now, Input::Classified { identity, key: Some(6) }, &mut out);
+    assert_eq!(node.sessions().next().unwrap().mark & OWNED, 6);
+}
+
+/// A state machine whose dump is over.
+fn lone() -> Replica {
+    let mut replica = Replica::new(Config::new(NodeId(1), NodeId(2), BootId(1), [1, 2]));
+    let now = Timestamp::new(Duration::from_secs(1));
+    for input in [Input::Start, Input::DumpEnd { complete: true }, Input::Poll] {
+        replica.handle(now, input, &mut Vec::new());
+    }
+    replica
 }
 
 #[test]

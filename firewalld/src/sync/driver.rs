@@ -9,7 +9,7 @@ use super::recorder::Recording;
 use super::settings::Settings;
 use super::silence::Silence;
 use super::socket::Datagrams;
-use super::{Command, Error, Inbox, Surroundings, keys, policies, report};
+use super::{Command, Error, Inbox, Surroundings, classify, keys, policies, report};
 use crate::clock::since_boot;
 use crate::reply::respond;
 use crate::snapshot::Policy;
@@ -354,11 +354,11 @@ impl Driver {
                     let policy = self.policy();
                     self.jobs.push_back(Job::Dump(policy));
                 }
-                // Only the session's next packet shows its zones; until then it has no key, and
-                // the filter asks.
+                // Without a key only the session's next packet shows its zones: the filter asks.
                 Output::Classify { session, .. } => {
                     let identity = session.identity();
-                    self.node.classified(now(), identity, None, &mut self.out);
+                    let key = classify::key(&session, &self.policy(), self.surroundings.mask);
+                    self.node.classified(now(), identity, key, &mut self.out);
                 }
                 Output::Event(event) => self.tell(event, now()),
                 Output::Greet { .. } => {}

@@ -14,6 +14,7 @@
 //! Goes in: settings, and all of the above. Comes out: sessions in the kernel, reports. Not here:
 //! what is sent when (crate twinwall-ctsync), and system calls (crate twinwall-netlink).
 
+mod classify;
 mod convert;
 mod driver;
 mod filter;

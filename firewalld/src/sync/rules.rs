@@ -8,7 +8,7 @@ use twinwall_policy::keys::KeyInfo;
 /// A key table for the peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rules {
-    /// A digest of all keys with what they stand for.
+    /// A digest of all keys with what they stand for, and of the order of the rules.
     pub(super) keyspace: u128,
     /// What each key stands for.
     pub(super) rules: Vec<(u32, RuleIdentity)>,
@@ -23,6 +23,11 @@ pub(super) fn of(installed: &Installed) -> Rules {
         all.update(key.mark().to_le_bytes());
         all.update(identity.0.to_le_bytes());
         rules.push((key.mark(), identity));
+    }
+    // The same rules in another order decide differently.
+    for rule in &installed.rules().rules {
+        all.update((rule.name.len() as u64).to_le_bytes());
+        all.update(rule.name.as_bytes());
     }
     Rules { keyspace: half(&all.finalize()), rules }
 }

@@ -21,6 +21,8 @@ mod leftovers;
 mod odd_packets;
 mod operator;
 mod owners;
+mod policy;
+mod reloads;
 mod replication;
 mod scenarios;
 mod tracking;

@@ -345,7 +345,9 @@ impl World {
                 }
                 Output::Classify { session, rule } => {
                     let host = self.host_mut(side);
+                    let known = Some(session.mark & OWNED).filter(|key| *key != 0);
                     let default = rule.map(|_| 1 + host.policy % 50 * 100 + 99);
+                    let default = known.or(default);
                     let now = self.now;
                     let identity = session.identity();
                     let out = self
