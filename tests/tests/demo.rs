@@ -17,7 +17,7 @@ use std::time::Duration;
 use twinwall_testbed::testing::{eventually, need};
 use twinwall_testbed::{Signal, Testbed, host};
 
-/// For the whole demo. It takes about 15 s.
+/// For the whole demo. It takes about 40 s.
 const WHOLE: Duration = Duration::from_secs(300);
 
 /// For whatever has to happen soon, on however busy a machine.
@@ -48,6 +48,10 @@ impl Demo {
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
+    }
+
+    fn page(&self) -> String {
+        fs::read_to_string(self.folder.path().join("report.html")).unwrap()
     }
 
     fn report(&self) -> Value {
@@ -133,11 +137,13 @@ fn demo_holds_and_reports_what_it_saw() {
     assert_eq!(report["held"], true);
     let names: Vec<_> =
         report["chapters"].as_array().unwrap().iter().map(|chapter| &chapter["name"]).collect();
-    assert_eq!(names, ["appliance", "twinwall", "operator"]);
+    assert_eq!(names, ["appliance", "twinwall", "operator", "pair"]);
+    let page = demo.page();
     for check in checks(&report) {
         assert_eq!(check["held"], true, "{check}");
         let name = check["name"].as_str().unwrap();
         assert!(text.contains(name), "`{name}` is not in the table:\n{text}");
+        assert!(page.contains(&check_row(check)), "{check} is not in the page:\n{page}");
     }
     let (appliance, twinwall) = (&report["chapters"][0], &report["chapters"][1]);
     for phase in ["renumbered", "swapped", "dropped"] {
@@ -151,18 +157,89 @@ fn demo_holds_and_reports_what_it_saw() {
     assert!(twinwall["figures"]["reloads"].as_array().unwrap().len() >= 9);
     // The third chapter shows what `twinwall` prints, which is as wide as it is.
     let (before, rest) = text.split_once("\n3. ").unwrap();
-    let (_, after) = rest.split_once("\nExpected and seen\n").unwrap();
+    let (_, after) = rest.split_once("\n4. ").unwrap();
     let own = before.lines().chain(after.lines());
     let longest = own.map(|line| line.chars().count()).max().unwrap();
     assert!(longest <= 80, "a line has {longest} columns");
+    check_pair(&report["chapters"][3]);
+    check_page(&page, &report["chapters"][3]);
+}
+
+/// A check as the page has it.
+fn check_row(check: &Value) -> String {
+    let text = |key: &str| check[key].as_str().unwrap();
+    format!(
+        "<th scope=\"row\">{}</th>\n<td class=\"number\">{}</td>\n<td class=\"number\">{}</td>\n",
+        text("name"),
+        text("expected"),
+        text("seen")
+    )
+}
+
+/// What the pair's chapter has kept fits together.
+fn check_pair(pair: &Value) {
+    let sessions = &pair["figures"]["sessions"];
+    assert_eq!(sessions["whole"], 100, "{sessions}");
+    assert_eq!((&sessions["reset"], &sessions["corrupt"]), (&0.into(), &0.into()), "{sessions}");
+    assert_eq!(sessions["sent"], sessions["received"]);
+    let timeline = &pair["timeline"];
+    let length = timeline["length_ms"].as_f64().unwrap();
+    let bytes = |direction: &Value| -> u64 {
+        direction["bytes"].as_array().unwrap().iter().map(|slot| slot.as_u64().unwrap()).sum()
+    };
+    let directions = timeline["directions"].as_array().unwrap();
+    assert!(directions.iter().all(|direction| bytes(direction) > 100_000), "nothing came");
+    // What came before its beginning and after its end is not in the time line.
+    let all: u64 = directions.iter().map(bytes).sum();
+    assert!(all <= sessions["received"].as_u64().unwrap());
+    let marks = timeline["marks"].as_array().unwrap();
+    let names: Vec<_> = marks.iter().map(|mark| mark["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["reload", "death", "return", "fail-back", "handover", "back"]);
+    let times: Vec<_> = marks.iter().map(|mark| mark["at_ms"].as_f64().unwrap()).collect();
+    assert!(
+        times.is_sorted() && times.iter().all(|time| (0.0..length).contains(time)),
+        "{times:?}"
+    );
+    assert!(marks.iter().all(|mark| mark["alive"] == 100));
+    for node in timeline["nodes"].as_array().unwrap() {
+        let spans = node["spans"].as_array().unwrap();
+        let end = |span: &Value, key: &str| span[key].as_f64().unwrap();
+        assert!(spans.windows(2).all(|two| end(&two[0], "until_ms") == end(&two[1], "from_ms")));
+        assert_eq!(end(spans.last().unwrap(), "until_ms"), length);
+        let was = |state: &str| spans.iter().any(|span| span["state"] == state);
+        assert!(was("active") && was("backup"), "{node}");
+        let counts = node["sessions"].as_array().unwrap();
+        assert_eq!(counts.last().unwrap()[1], 100, "{node}");
+    }
+}
+
+/// The page has its parts, and needs nothing but itself.
+fn check_page(page: &str, pair: &Value) {
+    for part in
+        ["<title>", "<main>", "id=\"pair\"", "class=\"wide\"", "aria-labelledby=\"timeline-"]
+    {
+        assert!(page.contains(part), "no {part}:\n{page}");
+    }
+    for class in ["out", "in", "active", "backup", "silent", "count", "badge"] {
+        assert!(page.contains(&format!("class=\"{class}\"")), "nothing of class {class}:\n{page}");
+    }
+    for mark in pair["timeline"]["marks"].as_array().unwrap() {
+        let label = mark["label"].as_str().unwrap();
+        assert!(page.contains(&format!(">{label}</text>")), "no label {label}:\n{page}");
+    }
+    for from_elsewhere in ["<script", "<link", "<img", "src=", "://", "@import", "NaN"] {
+        assert!(!page.contains(from_elsewhere), "{from_elsewhere}:\n{page}");
+    }
 }
 
 #[test]
 fn demo_leaves_nothing_behind_when_it_is_interrupted() {
     let Some(demo) = Demo::new("demo") else { return };
-    for chapter in ["appliance", "twinwall"] {
+    let places =
+        [("appliance", "[renumbered]"), ("twinwall", "[renumbered]"), ("pair", "[reload]")];
+    for (chapter, step) in places {
         let mut child = demo.start(&["--chapter", chapter], None);
-        read_to(&mut child, "[renumbered]");
+        read_to(&mut child, step);
         send(&child, Signal::INT);
         let output = finish(child, SOON);
         assert_eq!(demo.left(), Vec::<String>::new());
@@ -171,17 +248,20 @@ fn demo_leaves_nothing_behind_when_it_is_interrupted() {
         assert!(text.contains("The demo was interrupted."), "{text}");
         let report = demo.report();
         assert_eq!((&report["held"], &report["interrupted"]), (&false.into(), &true.into()));
+        assert!(demo.page().contains("It was interrupted."));
     }
 }
 
 #[test]
 fn demo_leaves_nothing_behind_when_it_is_killed() {
     let Some(demo) = Demo::new("demo") else { return };
-    let mut child = demo.start(&["--chapter", "twinwall"], None);
-    read_to(&mut child, "[renumbered]");
-    child.kill().unwrap();
-    child.wait().unwrap();
-    eventually(SOON, || demo.left().is_empty().then_some(())).unwrap();
+    for (chapter, step) in [("twinwall", "[renumbered]"), ("pair", "[death]")] {
+        let mut child = demo.start(&["--chapter", chapter], None);
+        read_to(&mut child, step);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        eventually(SOON, || demo.left().is_empty().then_some(())).unwrap();
+    }
 }
 
 /// A folder with some of the built programs, and a script in place of `twinwall` if there is one.

@@ -215,11 +215,12 @@ impl Connection {
                 return Ok(());
             };
             self.prepare(flow, now);
-            // A schedule that can't be kept is put off: chunks in a burst would measure nothing.
-            let next = due.saturating_add(self.rhythm.interval);
-            let late = now.saturating_sub(next);
-            self.report.put_off_ms += milliseconds(late);
-            self.due = Some(next.max(now));
+            // A schedule that can't be kept is put off by whole intervals: chunks in a burst would
+            // measure nothing, and connections are not to come into step with each other.
+            let missed = now.saturating_sub(due) / self.rhythm.interval;
+            let put_off = missed.saturating_mul(self.rhythm.interval);
+            self.report.put_off_ms += milliseconds(put_off);
+            self.due = Some(due.saturating_add(self.rhythm.interval).saturating_add(put_off));
         }
     }
 

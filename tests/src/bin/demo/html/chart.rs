@@ -36,7 +36,8 @@ impl Axis {
         let mut number = ((self.from - origin) / step).ceil();
         let mut ticks = Vec::new();
         while origin + number * step <= self.until && ticks.len() < 100 {
-            ticks.push(number * step);
+            // Adding zero makes a negative zero a plain one.
+            ticks.push(number * step + 0.0);
             number += 1.0;
         }
         ticks
@@ -61,12 +62,16 @@ impl Panel {
         self.bottom - part * (self.bottom - self.top)
     }
 
-    /// A shade over a stretch of time.
-    pub(crate) fn shade(&self, axis: &Axis, from: f64, until: f64) -> Element {
-        let left = axis.x(from);
-        // What is too short to be seen is made visible.
-        let wide = (axis.x(until) - left).max(1.5);
-        rectangle("gap", left, self.top, wide, self.bottom - self.top)
+    /// Shades over stretches of time.
+    pub(crate) fn shades(&self, axis: &Axis, stretches: &[(f64, f64)]) -> Vec<Element> {
+        let shown = stretches.iter().filter(|(from, until)| axis.shows(*from, *until));
+        let shade = |(from, until): &(f64, f64)| {
+            let left = axis.x(*from);
+            // What is too short to be seen is made visible.
+            let wide = (axis.x(*until) - left).max(1.5);
+            rectangle("gap", left, self.top, wide, self.bottom - self.top)
+        };
+        shown.map(shade).collect()
     }
 
     /// Its zero.

@@ -16,9 +16,14 @@ const RIGHT: f64 = 965.0;
 const LABEL: f64 = 12.0;
 const LANE: f64 = 18.0;
 
-/// Slots of a bin: the whole time is told by 100 ms, the moments of an event by 10 ms.
+/// Slots of a bin: the whole time is told by 100 ms, the moments of an event by 20 ms,
+/// the interval of the traffic.
 const COARSE: usize = 10;
-const FINE: usize = 1;
+const FINE: usize = 2;
+
+/// Milliseconds that are shown before and after an event; more if a stall goes on for longer.
+const BEFORE: f64 = 150.0;
+const AFTER: f64 = 850.0;
 
 /// The classes of both directions.
 const CLASSES: [&str; 2] = ["out", "in"];
@@ -30,7 +35,7 @@ pub(crate) fn whole(timeline: &Timeline) -> Element {
     let mut y = labels.bottom;
     let mut parts = Vec::new();
     let most = round_up(1.3 * usual(&timeline.directions, timeline.slot_ms, COARSE));
-    for (index, (direction, class)) in timeline.directions.iter().zip(CLASSES).enumerate() {
+    for (direction, class) in timeline.directions.iter().zip(CLASSES) {
         let panel = Panel { top: y + 8.0, bottom: y + 78.0, most };
         y = panel.bottom + 10.0;
         parts.push(text("", 0.0, panel.top + 18.0, direction.name));
@@ -39,7 +44,7 @@ pub(crate) fn whole(timeline: &Timeline) -> Element {
             let label = format!("{value:.0}");
             parts.push(text("small end", LEFT - 6.0, panel.y(value) + 4.0, &label));
         }
-        parts.extend(gaps(timeline, index).map(|(from, until)| panel.shade(&axis, from, until)));
+        parts.extend(panel.shades(&axis, &direction.stalls));
         parts.push(panel.floor(&axis));
         parts.extend(panel.throughput(&axis, direction, timeline.slot_ms, COARSE, class));
     }
@@ -80,12 +85,11 @@ pub(crate) fn whole(timeline: &Timeline) -> Element {
 
 /// The moments around an event.
 pub(crate) fn moments(timeline: &Timeline, mark: &Mark, number: usize) -> Element {
-    let gaps: Vec<(f64, f64)> = mark.gap_ms.iter().flatten().copied().collect();
-    let first = gaps.iter().map(|gap| gap.0).fold(mark.at_ms, f64::min);
-    let last = gaps.iter().map(|gap| gap.1).fold(mark.at_ms + 350.0, f64::max);
+    let begun = |(from, _): &(f64, f64)| *from < mark.at_ms + AFTER;
+    let worst = mark.worst.filter(begun).map_or(0.0, |(_, until)| until + 150.0);
     let axis = Axis {
-        from: (first - 100.0).max(0.0),
-        until: (last + 150.0).min(first + 1_900.0).min(timeline.length_ms),
+        from: (mark.at_ms - BEFORE).max(0.0),
+        until: worst.max(mark.at_ms + AFTER).min(timeline.length_ms),
         left: 34.0,
         right: 292.0,
     };
@@ -94,15 +98,15 @@ pub(crate) fn moments(timeline: &Timeline, mark: &Mark, number: usize) -> Elemen
     let title = format!("Throughput around: {}", mark.label);
     let mut y = 4.0;
     let mut parts = Vec::new();
-    for ((direction, class), gap) in timeline.directions.iter().zip(CLASSES).zip(&mark.gap_ms) {
+    for (direction, class) in timeline.directions.iter().zip(CLASSES) {
         let panel = Panel { top: y + 14.0, bottom: y + 58.0, most };
         y = panel.bottom + 6.0;
-        parts.push(text("small", axis.left, panel.top - 4.0, direction.name));
+        parts.push(text("small end", axis.right, panel.top - 4.0, direction.name));
         for value in [0.0, most] {
             let label = format!("{value:.0}");
             parts.push(text("small end", axis.left - 4.0, panel.y(value) + 4.0, &label));
         }
-        parts.extend(gap.map(|(from, until)| panel.shade(&axis, from, until)));
+        parts.extend(panel.shades(&axis, &direction.stalls));
         parts.push(panel.floor(&axis));
         parts.extend(panel.throughput(&axis, direction, timeline.slot_ms, FINE, class));
     }
@@ -187,10 +191,6 @@ impl Labels {
 /// Room for the number before a label.
 const BADGE: f64 = 20.0;
 
-fn gaps(timeline: &Timeline, direction: usize) -> impl Iterator<Item = (f64, f64)> {
-    timeline.marks.iter().filter_map(move |mark| mark.gap_ms.get(direction).copied().flatten())
-}
-
 /// What a gateway was, from left to right.
 fn strip(node: &NodeLine, axis: &Axis, y: f64, height: f64) -> Vec<Element> {
     let mut parts = Vec::new();
@@ -222,7 +222,11 @@ fn counts(node: &NodeLine, axis: &Axis, panel: &Panel) -> String {
                 run.extend(before.map(|before| (x, before)));
                 run.push((x, y));
             }
-            None => text.push_str(&path(&std::mem::take(&mut run))),
+            None => {
+                let last = run.last().map(|(_, y)| (axis.x(*at), *y));
+                run.extend(last);
+                text.push_str(&path(&std::mem::take(&mut run)));
+            }
         }
     }
     // The last answer holds to the end.
@@ -271,7 +275,8 @@ mod tests {
     use crate::pair::timeline::{Direction, Span};
 
     pub(super) fn timeline() -> Timeline {
-        let direction = |name| Direction { name, bytes: vec![5_000; 200] };
+        let direction =
+            |name| Direction { name, bytes: vec![5_000; 200], stalls: vec![(905.0, 951.0)] };
         let span = |from_ms, until_ms, state: Option<&str>| Span {
             from_ms,
             until_ms,
@@ -283,8 +288,8 @@ mod tests {
             at_ms: 900.0,
             alive: 100,
             stalled: 60,
-            longest_ms: [41.0, 38.0],
-            gap_ms: [Some((905.0, 946.0)), None],
+            longest_ms: [46.0, 38.0],
+            worst: Some((905.0, 951.0)),
         };
         Timeline {
             length_ms: 2_000.0,
@@ -312,7 +317,7 @@ mod tests {
             "class=\"count\"",
             "no answer",
             "gw-a &lt;dies&gt;",
-            "60 sessions stalled, for 41 ms at most",
+            "60 sessions stalled, for 46 ms at most",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
@@ -325,7 +330,7 @@ mod tests {
         let axis = Axis { from: 0.0, until: 2_000.0, left: 0.0, right: 200.0 };
         let panel = Panel { top: 0.0, bottom: 10.0, most: 100.0 };
         let drawn = counts(&timeline.nodes[0], &axis, &panel);
-        assert_eq!(drawn, "M0.0 10.0L50.0 10.0L50.0 0.0");
+        assert_eq!(drawn, "M0.0 10.0L50.0 10.0L50.0 0.0L91.0 0.0");
     }
 
     #[test]

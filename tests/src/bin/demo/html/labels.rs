@@ -16,17 +16,24 @@ const SPACE: f64 = 10.0;
 /// Places labels of these widths beside marks at these places, none beyond `right`. The marks are
 /// in rising order.
 pub(crate) fn place(marks: &[(f64, f64)], right: f64) -> Vec<Place> {
-    // From right to left, each with its end.
-    let mut places: Vec<(Place, f64)> = Vec::new();
+    // From right to left, each with its mark and its end.
+    let mut places: Vec<(Place, f64, f64)> = Vec::new();
     for &(at, width) in marks.iter().rev() {
         let x = at.min(right - width).max(0.0);
         let end = x + width;
-        let touched =
-            places.iter().filter(|(other, until)| other.x < end + SPACE && x < until + SPACE);
-        let lane = touched.map(|(other, _)| other.lane + 1).max().unwrap_or(0);
-        places.push((Place { x, lane }, end));
+        // The line from a higher lane down to a mark below this label would cross it.
+        let crossing = places.iter().filter(|(_, other, _)| x < *other && *other < end);
+        let mut lane = crossing.map(|(place, ..)| place.lane + 1).max().unwrap_or(0);
+        let taken = |lane: usize| {
+            let mut others = places.iter().filter(|(place, ..)| place.lane == lane);
+            others.any(|(place, _, until)| place.x < end + SPACE && x < until + SPACE)
+        };
+        while taken(lane) {
+            lane += 1;
+        }
+        places.push((Place { x, lane }, at, end));
     }
-    places.into_iter().rev().map(|(place, _)| place).collect()
+    places.into_iter().rev().map(|(place, ..)| place).collect()
 }
 
 /// A width that no text of so many characters exceeds in a plain typeface of this size.

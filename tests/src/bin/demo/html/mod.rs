@@ -139,9 +139,9 @@ fn drawn(timeline: &Timeline) -> Vec<Element> {
     .map(|(class, words)| Element::new("li").child(figure::sample(class)).text(words));
     let caption = format!(
         "{} TCP sessions through two gateways, half of them opened from each side; in each, both \
-         ends send a little all the time. A stall is a time in which something was under way for \
-         more than {STALL_MS:.0} ms; it is shaded from the first session's to the last one's. What \
-         waited comes at once afterwards, and such peaks are cut off at the top.",
+         ends send a little all the time. Shaded: some session stalled, which means that something \
+         was under way for more than {STALL_MS:.0} ms. What waited comes at once afterwards; such \
+         peaks are cut off at the top.",
         timeline.sessions
     );
     let whole = wide("The whole time", figure::whole(timeline));
@@ -159,8 +159,8 @@ fn drawn(timeline: &Timeline) -> Vec<Element> {
         figure,
         Element::new("h3").text("The moments of each event"),
         Element::new("p").class("soft").text(
-            "kB/s in steps of 10 ms; milliseconds since the event. Moments that had no stall look \
-             like any other.",
+            "kB/s in steps of 20 ms, the interval at which each end sends; milliseconds since the \
+             event was begun.",
         ),
         Element::new("div").class("zooms").children(zooms),
         Element::new("h3").text("What each event did to the sessions"),

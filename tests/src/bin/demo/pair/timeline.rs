@@ -3,14 +3,14 @@
 //! In: what the ends of the sessions saw, what the gateways answered, and the marks that the chapter
 //! set. Out: a [`Timeline`], which is part of the report and is drawn in the page. Pure.
 
-use crate::pair::sessions::{Ends, Session};
+use crate::pair::sessions::{Ends, Session, shared};
 use serde::Serialize;
 use twinwall_testbed::traffic::reception::milliseconds;
 use twinwall_testbed::traffic::report::{Steady, TcpSteady};
 
-/// A session has stalled when something was under way for longer, in milliseconds: one interval of
-/// chunks and what a busy machine adds.
-pub(crate) const STALL_MS: f64 = 30.0;
+/// A session has stalled when something was under way for longer, in milliseconds: the aim for a
+/// failover.
+pub(crate) const STALL_MS: f64 = 45.0;
 
 /// Milliseconds of a slot of throughput, as the traffic's reports have it.
 pub(crate) const SLOT_MS: u64 = 10;
@@ -39,6 +39,8 @@ pub(crate) struct Direction {
     pub(crate) name: &'static str,
     /// Bytes that came out of it, slot by slot, of all sessions.
     pub(crate) bytes: Vec<u64>,
+    /// When any session stalled, in order; what overlaps is one.
+    pub(crate) stalls: Vec<(f64, f64)>,
 }
 
 /// A gateway.
@@ -77,8 +79,8 @@ pub(crate) struct Mark {
     pub(crate) stalled: usize,
     /// The longest time that anything was under way, by direction; 0 when it never was long.
     pub(crate) longest_ms: [f64; 2],
-    /// From the first stall's beginning to the last one's end, by direction.
-    pub(crate) gap_ms: [Option<(f64, f64)>; 2],
+    /// When the longest stall of all was, if there was one.
+    pub(crate) worst: Option<(f64, f64)>,
 }
 
 impl Mark {
@@ -113,13 +115,15 @@ pub(crate) fn assemble(
     let (out, back) = (&ends.out, &ends.back);
     // Outside is the end that accepts the client's sessions and opens its own.
     let lines = [
-        ("to the outside", [&out.to_acceptor, &back.to_opener]),
-        ("from the outside", [&out.to_opener, &back.to_acceptor]),
+        ("to the outside", true, [&out.to_acceptor, &back.to_opener]),
+        ("from the outside", false, [&out.to_opener, &back.to_acceptor]),
     ];
-    let directions = lines.map(|(name, reports)| {
+    let directions = lines.map(|(name, outward, reports)| {
         let mut bytes = vec![0; slots];
         reports.into_iter().for_each(|report| add(&mut bytes, zero, report));
-        Direction { name, bytes }
+        let late = ends.sessions().flat_map(|session| late(session, outward));
+        let shown = late.filter(|delay| is_stall(delay) && delay.1 > zero && delay.0 < end);
+        Direction { name, bytes, stalls: joined(zero, shown.collect()) }
     });
     let until = |index: usize| moments.get(index + 1).map_or(end, |next| next.at);
     let marks = moments.iter().enumerate();
@@ -146,34 +150,50 @@ fn add(bytes: &mut [u64], zero: u64, report: &TcpSteady) {
     }
 }
 
+/// What a session's ends got late in one direction: when it was sent and when it came.
+fn late(session: &Session, outward: bool) -> impl Iterator<Item = (u64, u64)> {
+    let accepted_outside = session.opened.peer.ip() != shared();
+    let receivers = session.ends().filter(move |end| (end.accepted == accepted_outside) == outward);
+    receivers.flat_map(|end: &Steady| end.delays.iter().copied())
+}
+
+fn is_stall(&(sent, came): &(u64, u64)) -> bool {
+    milliseconds(came.saturating_sub(sent)) > STALL_MS
+}
+
+/// Stretches of time in order, with those that overlap made one.
+fn joined(zero: u64, mut stretches: Vec<(u64, u64)>) -> Vec<(f64, f64)> {
+    stretches.sort_unstable();
+    let mut joined: Vec<(u64, u64)> = Vec::new();
+    for (from, until) in stretches {
+        match joined.last_mut() {
+            Some((_, last)) if from <= *last => *last = until.max(*last),
+            _ => joined.push((from, until)),
+        }
+    }
+    joined.into_iter().map(|(from, until)| (since(zero, from), since(zero, until))).collect()
+}
+
 fn mark(zero: u64, moment: &Moment, until: u64, ends: &Ends) -> Mark {
-    // What a session's ends got late during this time, by direction.
-    let late = |session: &Session, outward: bool| -> Vec<(u64, u64)> {
-        let accepted_outside = session.opened.peer.ip() != super::sessions::shared();
-        let receivers = session.ends().filter(|end| (end.accepted == accepted_outside) == outward);
-        let within = |&(_, came): &(u64, u64)| came > moment.at && came <= until;
-        receivers.flat_map(|end: &Steady| end.delays.iter().copied().filter(within)).collect()
+    let within = |&(_, came): &(u64, u64)| came > moment.at && came <= until;
+    let length = |&(sent, came): &(u64, u64)| came.saturating_sub(sent);
+    let longest = |outward| {
+        ends.sessions().flat_map(|one| late(one, outward)).filter(within).max_by_key(length)
     };
-    let all = |outward| ends.sessions().flat_map(move |session| late(session, outward));
-    let stall = |&(sent, came): &(u64, u64)| milliseconds(came.saturating_sub(sent)) > STALL_MS;
-    let longest = |outward| all(outward).map(|(sent, came)| came.saturating_sub(sent)).max();
-    let gap = |outward| {
-        let stalls: Vec<_> = all(outward).filter(stall).collect();
-        let from = stalls.iter().map(|(sent, _)| *sent).min()?;
-        let to = stalls.iter().map(|(_, came)| *came).max()?;
-        Some((since(zero, from), since(zero, to)))
+    let by_direction = [true, false].map(longest);
+    let worst = by_direction.iter().flatten().copied().max_by_key(length).filter(is_stall);
+    let stalled = |session: &&Session| {
+        let mut both = [true, false].into_iter().flat_map(|outward| late(session, outward));
+        both.any(|delay| within(&delay) && is_stall(&delay))
     };
-    let stalled = ends
-        .sessions()
-        .filter(|session| [true, false].iter().any(|&way| late(session, way).iter().any(stall)));
     Mark {
         name: moment.name,
         label: moment.label,
         at_ms: since(zero, moment.at),
         alive: ends.sessions().filter(|session| session.lives_at(moment.settled)).count(),
-        stalled: stalled.count(),
-        longest_ms: [true, false].map(|way| milliseconds(longest(way).unwrap_or(0))),
-        gap_ms: [true, false].map(gap),
+        stalled: ends.sessions().filter(stalled).count(),
+        longest_ms: by_direction.map(|delay| delay.map_or(0.0, |one| milliseconds(length(&one)))),
+        worst: worst.map(|(sent, came)| (since(zero, sent), since(zero, came))),
     }
 }
 
@@ -210,7 +230,7 @@ pub(crate) mod tests {
     fn stalls_belong_to_the_mark_after_which_they_ended() {
         let (mut opened, mut accepted) = (end(0, false, 1, 1), end(0, true, 1, 1));
         (opened.last_sent_ns, accepted.last_sent_ns) = (400 * MS, 400 * MS);
-        accepted.delays = vec![(199 * MS, 240 * MS), (310 * MS, 325 * MS)];
+        accepted.delays = vec![(199 * MS, 249 * MS), (310 * MS, 325 * MS)];
         opened.delays = vec![(205 * MS, 300 * MS)];
         let ends = Ends {
             out: group(vec![opened], vec![accepted], vec![1, 2]),
@@ -223,11 +243,19 @@ pub(crate) mod tests {
         assert_eq!(timeline.directions[0].bytes[..3], [4, 1, 2]);
         assert_eq!(timeline.directions[1].bytes[..3], [1, 6, 0]);
         let [first, second] = timeline.marks.as_slice() else { panic!("{timeline:?}") };
-        assert_eq!(first.longest_ms, [41.0, 95.0]);
-        assert_eq!(first.gap_ms, [Some((99.0, 140.0)), Some((105.0, 200.0))]);
+        assert_eq!(first.longest_ms, [50.0, 95.0]);
+        assert_eq!(first.worst, Some((105.0, 200.0)));
         assert_eq!((first.alive, first.stalled), (1, 1));
         assert_eq!((second.longest_ms, second.stalled), ([15.0, 0.0], 0));
-        assert_eq!(second.gap_ms, [None, None]);
+        assert_eq!(second.worst, None);
+        let stalls = timeline.directions.map(|direction| direction.stalls);
+        assert_eq!(stalls, [vec![(99.0, 149.0)], vec![(105.0, 200.0)]]);
+    }
+
+    #[test]
+    fn stretches_that_overlap_are_one() {
+        let found = joined(MS, vec![(9 * MS, 12 * MS), (2 * MS, 5 * MS), (4 * MS, 7 * MS)]);
+        assert_eq!(found, [(1.0, 6.0), (8.0, 11.0)]);
     }
 
     #[test]
