@@ -2,13 +2,14 @@
 //! whatever happens to a node, a group or the link between them, also where request and reply take
 //! different nodes.
 
-use crate::bed::Bed;
+use crate::bed::{Bed, SOON};
 use std::fs;
 use std::net::IpAddr;
 use std::time::Duration;
 use twinwall_control::{Request, SessionFilter, report, sync};
 use twinwall_testbed::scenario::fault::Fault;
 use twinwall_testbed::scenario::pair::{Peer, Side};
+use twinwall_testbed::testing::eventually;
 use twinwall_testbed::traffic::report::{Outcome, Tcp, UdpSend};
 use twinwall_testbed::{Process, Vrrp};
 
@@ -88,14 +89,16 @@ fn sessions(bed: &Bed, side: Side, host: IpAddr) -> Vec<report::Session> {
 /// Waits until all sessions of a host are carried by this gateway and by no other.
 #[track_caller]
 fn wait_carried(bed: &Bed, side: Side, host: IpAddr) {
-    bed.wait(&format!("{} carries the sessions of {host}", side.name()), || {
-        let carried = |side, by: &str| {
-            let sessions = sessions(bed, side, host);
-            let mut carriers = sessions.iter().filter_map(|one| one.carried.as_deref()).peekable();
-            carriers.peek().is_some() && carriers.all(|carrier| carrier == by)
-        };
-        (carried(side, "here") && carried(side.other(), "peer")).then_some(())
-    });
+    let carried = |side, by: &str| {
+        let sessions = sessions(bed, side, host);
+        let mut carriers = sessions.iter().filter_map(|one| one.carried.as_deref()).peekable();
+        carriers.peek().is_some() && carriers.all(|carrier| carrier == by)
+    };
+    let both = || (carried(side, "here") && carried(side.other(), "peer")).then_some(());
+    if eventually(SOON * 2, both).is_none() {
+        let shown = [Side::A, Side::B].map(|side| sessions(bed, side, host));
+        panic!("{} does not carry the sessions of {host}: {shown:#?}", side.name());
+    }
 }
 
 /// Connections of both clients in both directions and families.
