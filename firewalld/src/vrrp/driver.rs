@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use twinwall_netlink::raw::Packet;
 use twinwall_netlink::socket::Socket;
 use twinwall_netlink::sys;
@@ -65,7 +66,7 @@ impl Driver {
         state_dir: PathBuf,
         inbox: Inbox,
         events: Arc<Log>,
-        sync: Option<sync::Sender>,
+        sync: Option<(sync::Sender, Duration)>,
     ) -> Result<Self, Error> {
         let io = |attempt| move |source| Error::Io { attempt, source };
         let keeper = match guarded(groups.iter()) {
@@ -90,7 +91,7 @@ impl Driver {
             inbox,
             state_dir,
             next_tick: Timestamp::ZERO,
-            replication: Replication::new(sync),
+            replication: Replication::new(sync.map(|(sync, hold)| (sync, now().after(hold)))),
         })
     }
 

@@ -109,14 +109,15 @@ pub enum Error {
 }
 
 /// Starts the thread. What a daemon before left behind is removed first. With session replication
-/// the two tell each other what they know of the peer.
+/// the two tell each other what they know of the peer, and a peer of lower priority is relieved
+/// once its sessions are here or this time is over.
 ///
 /// # Errors
 /// When sockets or the gate can't be had.
 pub fn start(
     groups: Vec<settings::Group>,
     state_dir: PathBuf,
-    sync: Option<sync::Sender>,
+    sync: Option<(sync::Sender, Duration)>,
 ) -> Result<(Sender, JoinHandle<()>), Error> {
     let io = |attempt| move |source| Error::Io { attempt, source };
     let bell = Bell::new().map_err(io("make an event descriptor"))?;

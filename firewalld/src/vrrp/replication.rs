@@ -25,8 +25,11 @@ pub(super) struct Replication {
 }
 
 impl Replication {
-    pub(super) fn new(sync: Option<sync::Sender>) -> Self {
-        Self { sync, told: None, hold_until: None, asked: BTreeMap::new(), questions: 0 }
+    /// With replication a peer is not relieved before `hold_until`, even if it is heard before the
+    /// sync thread has said so.
+    pub(super) fn new(sync: Option<(sync::Sender, Timestamp)>) -> Self {
+        let (sync, hold_until) = sync.unzip();
+        Self { sync, told: None, hold_until, asked: BTreeMap::new(), questions: 0 }
     }
 }
 
