@@ -229,6 +229,17 @@ pub fn set_realtime(priority: i32) -> io::Result<()> {
     check(unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const parameters) }).map(drop)
 }
 
+/// Gives the calling thread the policy that threads have by default, `SCHED_OTHER`.
+///
+/// # Errors
+/// What `sched_setscheduler` fails with.
+pub fn set_normal() -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the pointer is to `parameters`, which outlives the call; 0 is the calling thread.
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const parameters) })
+        .map(drop)
+}
+
 /// The name of an interface, or `None` when there is none with this index.
 #[must_use]
 pub fn interface_name(index: u32) -> Option<String> {
@@ -271,12 +282,18 @@ mod tests {
     fn a_real_time_priority_is_taken_or_refused() {
         let refused = |priority| set_realtime(priority).unwrap_err().raw_os_error();
         assert_eq!((refused(0), refused(100)), (Some(libc::EINVAL), Some(libc::EINVAL)));
-        let policy = std::thread::spawn(|| match set_realtime(1) {
+        let policy = || {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            // Behind the name the third field is the first; proc(5) counts the policy as 41.
+            let mut fields = stat.rsplit(')').next().unwrap().split_whitespace();
+            fields.nth(41 - 3).unwrap().parse::<i32>().unwrap()
+        };
+        let policy = std::thread::spawn(move || match set_realtime(1) {
             Ok(()) => {
-                let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-                // Behind the name the third field is the first; proc(5) counts the policy as 41.
-                let mut fields = stat.rsplit(')').next().unwrap().split_whitespace();
-                fields.nth(41 - 3).unwrap().parse::<i32>().unwrap()
+                let urgent = policy();
+                set_normal().unwrap();
+                assert_eq!(policy(), libc::SCHED_OTHER);
+                urgent
             }
             Err(error) => {
                 assert_eq!(error.raw_os_error(), Some(libc::EPERM));

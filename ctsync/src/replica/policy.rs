@@ -241,7 +241,7 @@ impl Replica {
         let owned = self.config.owned;
         self.store.set(index, Flags::FOREIGN, false);
         let Some((mut session, version)) = self.store.get(index) else { return };
-        if session.mark & owned == key \& owned {
+        if session.mark & owned == key & owned {
             return;
         }
         session.mark = session.mark & !owned | key & owned;

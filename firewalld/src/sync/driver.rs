@@ -46,8 +46,9 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) const SETTLED: Duration = Duration::from_secs(10);
 /// The shortest wait of a thread that had nothing to do.
 const PAUSE: Duration = Duration::from_micros(200);
-/// The priority among real-time threads: the lowest. Heartbeats tell a dead peer from a live one.
-const REALTIME: i32 = 1;
+/// The priority among real-time threads: above the one that writes sessions, below VRRP. Heartbeats
+/// tell a dead peer from a live one.
+const REALTIME: i32 = 2;
 
 /// What the thread owns.
 #[derive(Debug)]

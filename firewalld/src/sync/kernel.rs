@@ -11,7 +11,7 @@ use super::windows;
 use crate::snapshot::Policy;
 use crate::wake::Bell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use twinwall_ctsync::model::Delta;
 use twinwall_ctsync::replica::{Config, Write, WriteOp, WriteResult};
@@ -19,11 +19,15 @@ use twinwall_netlink::conntrack::{
     Conntrack, Entry, Expectation, Outcome, Request, Select, TupleRef, Writer,
 };
 use twinwall_netlink::socket::Error;
+use twinwall_netlink::sys;
 
 /// Jobs and results that may wait.
 const WAITING: usize = 64;
 /// Sessions of one result of a dump.
 const CHUNK: usize = 256;
+
+/// The real-time priority of the thread that writes, while this node stands by.
+const REALTIME: i32 = 1;
 
 /// `EIO`, `EEXIST` and `EINVAL`: what the state machine is told where the kernel said nothing.
 const IO: i32 = 5;
@@ -97,10 +101,10 @@ pub(super) fn start(filter: Filter, config: Config, bell: &Bell) -> std::io::Res
     let (writes, to_write) = sync_channel(WAITING);
     let (tell, written) = sync_channel(WAITING);
     let standby = Arc::new(AtomicBool::new(false));
-    let theirs = bell.clone();
+    let (theirs, role) = (bell.clone(), Arc::clone(&standby));
     std::thread::Builder::new()
         .name("sync-write".into())
-        .spawn(move || write_all((writer, looker), &to_write, &tell, &theirs))?;
+        .spawn(move || write_all((writer, looker), &to_write, &tell, &theirs, &role))?;
     let (jobs, to_do) = sync_channel(WAITING);
     let (tell, found) = sync_channel(WAITING);
     let (theirs, known) = (bell.clone(), Arc::clone(&standby));
@@ -116,13 +120,28 @@ fn write_all(
     writes: &Receiver<(u64, Vec<Write>)>,
     tell: &SyncSender<Written>,
     bell: &Bell,
+    standby: &AtomicBool,
 ) {
+    let mut urgent = false;
     while let Ok((batch, writes)) = writes.recv() {
+        let standby = standby.load(Ordering::Acquire);
+        if standby != std::mem::replace(&mut urgent, standby) {
+            hurry(standby);
+        }
         let (results, alive) = write(&mut writer, &mut looker, &writes);
         if tell.send(Written { batch, results, alive }).is_err() {
             return;
         }
         bell.ring();
+    }
+}
+
+/// On a node that stands by, nothing is more urgent than to have what the other one has. On one
+/// that forwards, packets are.
+fn hurry(urgent: bool) {
+    let set = if urgent { sys::set_realtime(REALTIME) } else { sys::set_normal() };
+    if let Err(error) = set {
+        tracing::debug!(%error, "sync: the thread that writes keeps its priority");
     }
 }
 

@@ -31,7 +31,7 @@ use twinwall_vrrp::types::{Family, InterfaceId};
 use twinwall_vrrp::wire::{Endpoints, Ipv4Packet};
 
 /// The priority among real-time threads: low, and above that of session replication.
-const REALTIME: i32 = 2;
+const REALTIME: i32 = 3;
 
 /// What the thread owns.
 #[derive(Debug)]
