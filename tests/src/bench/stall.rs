@@ -53,9 +53,6 @@ pub(super) fn once(pair: &mut Pair, scale: &Scale) -> Result<Values, Error> {
     for process in [client, server] {
         sides.push(process.stop_and_report::<Pulse>()?);
     }
-    if let Some(error) = sides.iter().find_map(|side| side.error.as_ref()) {
-        eprintln!("a TCP session is broken: {error}");
-    }
     let mut values = Values::new();
     let mut put = |name: &str, value: f64| values.insert(name.to_owned(), value);
     for (name, from, to) in [("death", died, back), ("failback", back, ended)] {
@@ -67,7 +64,6 @@ pub(super) fn once(pair: &mut Pair, scale: &Scale) -> Result<Values, Error> {
         put(&format!("{name}_median_ms"), median(found).as_secs_f64() * 1e3);
         put(&format!("{name}_broken"), f64::from(u32::try_from(dead).unwrap_or(u32::MAX)));
     }
-    put("broken", sides.iter().map(|side| f64::from(side.broken)).sum());
     put("connections", sides.iter().map(|side| f64::from(side.connections)).fold(0.0, f64::max));
     Ok(values)
 }
