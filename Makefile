@@ -6,6 +6,9 @@
 # make soak   a million steps of the simulated pair
 # make asan   the classifier's unsafe code under AddressSanitizer
 # make bench-vrrp         a pair of gateways beside keepalived, into docs/performance.md
+# make bench-pair         replication and failover beside keepalived with conntrackd, into
+#             docs/performance.md; as root it raises the machine's own nf_conntrack_max for the
+#             last row and puts it back (BENCH_OPTIONS=--keep-limits leaves that row out)
 # make bench-classifier   the classifier beside other engines, into docs/performance.md
 # make install DESTDIR=... PREFIX=/usr
 
@@ -14,11 +17,12 @@ CARGO ?= cargo
 DEMO_OPTIONS ?=
 FUZZ_SECONDS ?= 60
 BENCH_RUNS ?= 5
+BENCH_OPTIONS ?=
 PREFIX ?= /usr
 RELEASE := target/release
 
-.PHONY: all build demo test check format lint deny arch units fuzz soak asan bench-vrrp bench-classifier install \
-	packages clean
+.PHONY: all build demo test check format lint deny arch units fuzz soak asan bench-vrrp bench-pair bench-classifier \
+	install packages clean
 
 all: build
 
@@ -64,6 +68,10 @@ asan:
 
 bench-vrrp: build
 	@$(RELEASE)/testbed bench-vrrp --runs $(BENCH_RUNS) --write docs/performance.md
+
+bench-pair: build
+	@$(RELEASE)/testbed bench-pair --runs $(BENCH_RUNS) --write docs/performance.md \
+		--json $(RELEASE)/bench-pair.json $(BENCH_OPTIONS)
 
 bench-classifier: packages
 	@policy/bench/run

@@ -63,7 +63,8 @@ pub fn once(pair: &mut Pair, fault: Fault, scale: &Scale) -> Result<Values, Erro
     let sessions = Sessions { first: 0, count, rate: scale.rate };
     let (made, over) = match fault {
         Fault::Loss => {
-            drop_sync(pair, "numgen random mod 100 < 5 drop;")?;
+            drop_sync(pair, "numgen random mod 100 < 5 drop;")
+                .map_err(|error| Error::Unavailable(format!("no random drops: {error}")))?;
             let made: Made = sessions.make(pair, Side::A, mark)?.report()?;
             let over = undrop_sync(pair)?;
             (made, over)

@@ -15,6 +15,7 @@ mod active_active;
 mod bed;
 mod captures;
 mod election;
+mod faults;
 mod floods;
 mod interop;
 mod leftovers;
