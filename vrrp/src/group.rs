@@ -282,6 +282,12 @@ impl Group {
         }
     }
 
+    pub(crate) fn carried_out(&mut self, asked: Timestamp, done: Timestamp) {
+        for leg in &mut self.legs {
+            leg.carried_out(asked, done);
+        }
+    }
+
     pub(crate) fn allow_preemption(&mut self, now: Timestamp) {
         for leg in &mut self.legs {
             leg.allow_preemption(now);

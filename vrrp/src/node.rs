@@ -134,6 +134,13 @@ impl Node {
         self.each(|group| group.poll(now, out));
     }
 
+    /// What was asked for at `asked` was done only at `done`: adverts went out then. To put
+    /// addresses where they belong can take the system longer than three intervals, and a router that
+    /// counted that as its own silence would give up what it has just got.
+    pub fn carried_out(&mut self, asked: Timestamp, done: Timestamp) {
+        self.each(|group| group.carried_out(asked, done));
+    }
+
     /// Takes a packet in (section 7.1).
     ///
     /// # Errors

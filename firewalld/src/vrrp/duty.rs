@@ -1,7 +1,7 @@
 //! Doing what the state machine asks for: adverts, addresses, announcements, events.
 
 use super::bound::{Leg, Placed};
-use super::driver::Driver;
+use super::driver::{Driver, now as clock};
 use super::events::Entry;
 use super::keeper::Owned;
 use super::placement::{Changes, device};
@@ -82,6 +82,7 @@ impl Driver {
             }
             self.commit(&mut changes, now, &mut failed);
         }
+        self.node.carried_out(now, clock());
     }
 
     /// Changes addresses, tells the gate, and takes the groups out for which that failed.

@@ -158,6 +158,15 @@ impl Router {
         self.send(self.priority, out);
     }
 
+    /// An advert that was asked for at `asked` went out at `done`.
+    pub(crate) fn carried_out(&mut self, asked: Timestamp, done: Timestamp) {
+        let Phase::Active(active) = &mut self.phase else { return };
+        if active.last_advert == asked && asked < done {
+            active.next_advert = active.next_advert.after(done.since(asked));
+            active.last_advert = done;
+        }
+    }
+
     /// After a pause in which any backup has taken over (the machine slept, the process was
     /// stopped), this router doesn't go on as if nothing had happened: it becomes Backup, and the
     /// election, or the sync channel's wish to catch up first, decides. Not in the RFC, by which

@@ -45,6 +45,28 @@ fn a_flood_of_adverts_is_answered_a_thousand_times_a_second_at_most() {
 }
 
 #[test]
+fn a_takeover_that_takes_the_system_long_is_no_pause_of_the_router() {
+    let taken_over = || {
+        let mut script = script(FAST);
+        let came = script.run("start\ndue").unwrap();
+        assert_eq!(count(&came, "send 100"), 1, "{came:?}");
+        let asked = script.now;
+        script.now = asked.after(Duration::from_millis(500));
+        (script, asked)
+    };
+    let (mut script, asked) = taken_over();
+    script.node.carried_out(asked, script.now);
+    let came = script.run("poll").unwrap();
+    assert_eq!(count(&came, "send 0"), 0, "{came:?}");
+    let came = script.run("due").unwrap();
+    assert_eq!(script.now.since(asked), Duration::from_millis(600), "the next advert");
+    assert_eq!(count(&came, "send 100"), 1, "{came:?}");
+    let (mut script, _) = taken_over();
+    let came = script.run("poll").unwrap();
+    assert_eq!(count(&came, "send 0"), 1, "a pause is one: {came:?}");
+}
+
+#[test]
 fn a_flood_of_wrong_packets_is_said_once_a_minute_and_counted_whole() {
     let mut script = script(FAST);
     script.run("start").unwrap();
