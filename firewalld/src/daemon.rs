@@ -165,9 +165,10 @@ async fn serve(
     spawn("warden", move || warden::run(guard, &news))?;
     // Last, so that a node that becomes active can decide what comes to it.
     let state_dir = options.state_dir.clone();
-    let hold = config.sync.as_ref().map(|sync| sync.preempt_wait);
-    let (vrrp, vrrp_thread) =
-        vrrp::start(config.groups.clone(), state_dir.clone(), sync_sender.clone().zip(hold))?;
+    let link = sync_sender.clone().zip(config.sync.as_ref());
+    let link =
+        link.map(|(sync, settings)| vrrp::Link { sync, preempt_wait: settings.preempt_wait });
+    let (vrrp, vrrp_thread) = vrrp::start(config.groups.clone(), state_dir.clone(), link)?;
     let sync_thread = match (&config.sync, sync_inbox) {
         (Some(settings), Some(inbox)) => {
             let mask = shared.marks.key_mask();

@@ -9,7 +9,7 @@ use super::recorder::Recording;
 use super::settings::Settings;
 use super::silence::Silence;
 use super::socket::Datagrams;
-use super::{Command, Error, Inbox, Surroundings, classify, keys, policies, report};
+use super::{Command, Error, Inbox, Surroundings, classify, keys, policies, report, rules};
 use crate::clock::since_boot;
 use crate::reply::respond;
 use crate::snapshot::Policy;
@@ -158,6 +158,12 @@ impl Driver {
             tracing::info!(%error, "session replication runs without real-time priority");
         }
         self.hold(now());
+        // Before the peer is greeted: what its keys stand for here has to be known by the time that
+        // sessions come.
+        let published = self.surroundings.published.load_full();
+        self.generation = Some(published.generation);
+        let table = rules::of(&published.policy.installed);
+        self.node.set_policy(now(), table.keyspace, table.rules, &mut self.out);
         self.node.start(now(), &mut self.out);
         self.perform();
         loop {

@@ -9,16 +9,14 @@ use super::replication::Replication;
 use super::settings::Group;
 use super::surroundings::Surroundings;
 use super::transmit::Transmitter;
-use super::{Command, Error, Inbox, leftovers, report};
+use super::{Command, Error, Inbox, Link, leftovers, report};
 use crate::clock::since_boot;
 use crate::reply::respond;
-use crate::sync;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use twinwall_netlink::raw::Packet;
 use twinwall_netlink::socket::Socket;
 use twinwall_netlink::sys;
@@ -66,7 +64,7 @@ impl Driver {
         state_dir: PathBuf,
         inbox: Inbox,
         events: Arc<Log>,
-        sync: Option<(sync::Sender, Duration)>,
+        link: Option<Link>,
     ) -> Result<Self, Error> {
         let io = |attempt| move |source| Error::Io { attempt, source };
         let keeper = match guarded(groups.iter()) {
@@ -91,7 +89,7 @@ impl Driver {
             inbox,
             state_dir,
             next_tick: Timestamp::ZERO,
-            replication: Replication::new(sync.map(|(sync, hold)| (sync, now().after(hold)))),
+            replication: Replication::new(link, now()),
         })
     }
 

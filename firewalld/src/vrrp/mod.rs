@@ -108,16 +108,25 @@ pub enum Error {
     Gate(#[from] twinwall_netlink::gate::Error),
 }
 
+/// Session replication, as VRRP sees it.
+#[derive(Debug)]
+pub struct Link {
+    /// The way to its thread.
+    pub sync: sync::Sender,
+    /// How long a peer of lower priority isn't relieved, unless all of its sessions are here
+    /// before.
+    pub preempt_wait: Duration,
+}
+
 /// Starts the thread. What a daemon before left behind is removed first. With session replication
-/// the two tell each other what they know of the peer, and a peer of lower priority is relieved
-/// once its sessions are here or this time is over.
+/// the two tell each other what they know of the peer.
 ///
 /// # Errors
 /// When sockets or the gate can't be had.
 pub fn start(
     groups: Vec<settings::Group>,
     state_dir: PathBuf,
-    sync: Option<(sync::Sender, Duration)>,
+    link: Option<Link>,
 ) -> Result<(Sender, JoinHandle<()>), Error> {
     let io = |attempt| move |source| Error::Io { attempt, source };
     let bell = Bell::new().map_err(io("make an event descriptor"))?;
@@ -126,7 +135,7 @@ pub fn start(
     let sender = Sender { commands, bell: bell.clone(), events: Arc::clone(&events) };
     release(&state_dir);
     let inbox = Inbox { commands: waiting, bell };
-    let driver = driver::Driver::new(groups, state_dir, inbox, events, sync)?;
+    let driver = driver::Driver::new(groups, state_dir, inbox, events, link)?;
     let thread = std::thread::Builder::new()
         .name("vrrp".into())
         .spawn(move || driver.run())

@@ -4,6 +4,7 @@
 //! and questions whether the peer has everything. Without replication nothing waits.
 
 use super::bound::Bound;
+use super::Link;
 use super::driver::Driver;
 use crate::sync;
 use std::collections::BTreeMap;
@@ -25,10 +26,10 @@ pub(super) struct Replication {
 }
 
 impl Replication {
-    /// With replication a peer is not relieved before `hold_until`, even if it is heard before the
-    /// sync thread has said so.
-    pub(super) fn new(sync: Option<(sync::Sender, Timestamp)>) -> Self {
-        let (sync, hold_until) = sync.unzip();
+    /// The sync thread starts later than this one, so preemption is held from the beginning.
+    pub(super) fn new(link: Option<Link>, now: Timestamp) -> Self {
+        let hold_until = link.as_ref().map(|link| now.after(link.preempt_wait));
+        let sync = link.map(|link| link.sync);
         Self { sync, told: None, hold_until, asked: BTreeMap::new(), questions: 0 }
     }
 }
