@@ -3,6 +3,7 @@
 use super::filter::Filter;
 use super::identity::{identity, random};
 use super::kernel::{self, Found, Hands, Job};
+use super::masters::Masters;
 use super::notification::kernel_event;
 use super::offers::Exchange;
 use super::recorder::Recording;
@@ -56,6 +57,7 @@ pub(super) struct Driver {
     pub(super) node: Node,
     datagrams: Datagrams,
     pub(super) listener: Listener,
+    masters: Masters,
     pub(super) hands: Hands,
     filter: Filter,
     inbox: Inbox,
@@ -127,6 +129,7 @@ impl Driver {
             node,
             datagrams,
             listener,
+            masters: Masters::open().map_err(io("open a socket to look sessions up"))?,
             hands,
             filter,
             inbox,
@@ -212,6 +215,7 @@ impl Driver {
     fn wait(&self) {
         let now = now();
         let deadline = self.node.next_deadline(now).unwrap_or(self.next_tick).min(self.next_tick);
+        let deadline = self.masters.due().map_or(deadline, |due| due.min(deadline));
         let mut timeout = deadline.since(now);
         if self.idle {
             // What is due can't be done yet: the other threads are to get on with it, and packets too,
@@ -250,10 +254,11 @@ impl Driver {
 
     fn read_notifications(&mut self, now: Timestamp) {
         let policy = self.policy();
-        let Self { listener, node, out, filter, .. } = self;
+        let Self { listener, node, out, filter, masters, .. } = self;
         let mut overrun = false;
         for _ in 0..TURN {
             let read = listener.read(|event| {
+                masters.note(&event);
                 if let Some(event) = kernel_event(event, filter, &policy) {
                     node.kernel_event(now, event, out);
                 }
@@ -270,6 +275,11 @@ impl Driver {
                     break;
                 }
             }
+        }
+        let unlooked =
+            masters.look(now, filter, &policy, |event| node.kernel_event(now, event, out));
+        if unlooked {
+            self.node.overrun(now, &mut self.out);
         }
         if overrun {
             self.overruns += 1;

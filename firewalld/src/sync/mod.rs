@@ -21,6 +21,7 @@ mod filter;
 mod identity;
 mod kernel;
 mod keys;
+mod masters;
 mod notification;
 mod offers;
 pub(crate) mod policies;
