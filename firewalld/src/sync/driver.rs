@@ -72,7 +72,7 @@ pub(super) struct Driver {
     /// The policy whose key table the state machine has, or is about to have.
     generation: Option<u64>,
     /// A dump or a key table that the listing thread has no room for yet.
-    jobs: VecDeque<Job>,
+    pub(super) jobs: VecDeque<Job>,
     refused: u32,
     next_tick: Timestamp,
     overruns: u64,
@@ -88,6 +88,10 @@ pub(super) struct Driver {
     /// Whether there are several groups, and for which ones this node is active.
     pub(super) several: bool,
     pub(super) active: Vec<GroupTag>,
+    /// How often this node began to stand by, and the last of these times in which all sessions
+    /// could forget their windows.
+    pub(super) stood_by: u64,
+    pub(super) forgotten: u64,
 }
 
 impl Driver {
@@ -152,6 +156,8 @@ impl Driver {
             believe_at: None,
             several: false,
             active: Vec::new(),
+            stood_by: 0,
+            forgotten: 0,
         })
     }
 
@@ -321,6 +327,7 @@ impl Driver {
                     }
                 }
                 Found::End { complete } => self.node.dump_end(now, complete, &mut self.out),
+                Found::Forgotten(time) => self.forgotten = time,
                 Found::Windowless(left) => {
                     let standby = self.hands.standby.load(Ordering::Acquire);
                     let again = !standby && left.is_none_or(|left| left > 0);

@@ -41,10 +41,10 @@ pub(super) enum Job {
     Dump(Arc<Policy>),
     /// Digest the key table of a policy.
     Rules(Arc<Policy>),
-    /// This node stands by: have the kernel forget windows.
-    Forget(Arc<Policy>),
+    /// This node stands by, for so many times now: have the kernel forget windows.
+    Forget(Arc<Policy>, u64),
     /// This node has given up one of its groups: have the kernel hold no packet against windows.
-    Relax(Arc<Policy>),
+    Loosen(Arc<Policy>),
     /// This node is active: have the kernel believe the windows that it has learnt.
     Believe(Arc<Policy>),
 }
@@ -61,6 +61,8 @@ pub(super) enum Found {
     },
     /// A key table.
     Rules(Rules),
+    /// All windows are forgotten, since this node stands by for so many times.
+    Forgotten(u64),
     /// So many sessions have no windows yet, or it isn't known how many.
     Windowless(Option<u64>),
 }
@@ -253,15 +255,21 @@ fn work(lister: Lister, jobs: &Receiver<Job>, tell: &SyncSender<Found>, bell: &B
     let Lister { filter, mut writer, standby, config } = lister;
     while let Ok(job) = jobs.recv() {
         let found = match job {
-            Job::Forget(policy) => {
-                match windows::forget(&mut writer, &filter, &policy, &standby, &config) {
-                    Ok(count) => tracing::debug!(count, "sync: windows are forgotten"),
-                    Err(error) => tracing::warn!(%error, "cannot list sessions"),
+            Job::Forget(policy, time) => {
+                let forgotten = windows::loosen(&mut writer, &filter, &policy).and_then(|()| {
+                    windows::forget(&mut writer, &filter, &policy, &standby, &config)
+                });
+                match forgotten {
+                    Ok(true) => Found::Forgotten(time),
+                    Ok(false) => continue,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot list sessions");
+                        continue;
+                    }
                 }
-                continue;
             }
-            Job::Relax(policy) => {
-                if let Err(error) = windows::relax(&mut writer, &filter, &policy) {
+            Job::Loosen(policy) => {
+                if let Err(error) = windows::loosen(&mut writer, &filter, &policy) {
                     tracing::warn!(%error, "cannot list sessions");
                 }
                 continue;

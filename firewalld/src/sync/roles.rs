@@ -1,8 +1,8 @@
 //! What follows in the kernel from what this node is for its VRRP groups: which notifications are
 //! heard, and which TCP windows have to be forgotten, or not to be believed.
 //!
-//! Goes in: roles. Comes out: jobs for the listing thread, and a filter. Not here: whose sessions are (crate
-//! twinwall-ctsync).
+//! Goes in: roles. Comes out: jobs for the listing thread, and a filter. Not here: whose sessions
+//! are (crate twinwall-ctsync).
 
 use super::driver::{Driver, SETTLED};
 use super::kernel::Job;
@@ -28,17 +28,23 @@ impl Driver {
         self.active = active;
         self.node.set_roles(now, roles, &mut self.out);
         if standby && !before {
-            self.ask(Job::Forget(self.policy()));
+            self.stood_by += 1;
+            // A list of all sessions can wait, this can't: until it is done, this node couldn't go
+            // on where it was.
+            let forget = Job::Forget(self.policy(), self.stood_by);
+            self.jobs.retain(|job| !matches!(job, Job::Forget(..)));
+            self.jobs.push_front(forget);
         } else if several && gives_up {
             // Their windows are old when the sessions of that group come back.
-            self.ask(Job::Relax(self.policy()));
+            self.ask(Job::Loosen(self.policy()));
         }
         // With several groups a session's directions may take different nodes, which then know
         // half of its windows each.
+        let right = !several && self.forgotten == self.stood_by;
         self.believe_at = match (before, standby) {
-            _ if several => None,
-            (true, false) => Some(now.after(SETTLED)),
-            _ => self.believe_at,
+            (true, false) if right => Some(now.after(SETTLED)),
+            (false, false) if !several => self.believe_at,
+            _ => None,
         };
     }
 

@@ -6,9 +6,11 @@
 //! - When this node has become active and packets have gone both ways, the windows are right and
 //!   the flag goes.
 //! - When this node has given up one of several groups, no session is held against its windows any
-//!   more.
+//!   more: which ones went with it isn't known.
 //! - When this node stands by, sessions that it has forwarded are made anew: nothing else makes
-//!   the kernel forget old windows.
+//!   the kernel forget old windows. That takes a while and must not be done while packets come, so
+//!   the flag is set first: this node may be active again at any time. If it is before all sessions
+//!   were made anew, the flag stays until it has stood by once more.
 
 use super::filter::Filter;
 use crate::snapshot::Policy;
@@ -25,24 +27,46 @@ const ESTABLISHED: u8 = 3;
 /// Sessions that are changed at a time.
 const CHUNK: usize = 64;
 
+/// Has the kernel no longer hold packets against windows that it has learnt. That is right at any
+/// time, whatever this node is.
+pub(super) fn loosen(writer: &mut Writer, filter: &Filter, policy: &Policy) -> Result<(), Error> {
+    let mut set = |entries: &[Entry]| {
+        let requests: Vec<Request<'_>> = entries.iter().map(|entry| liberal(entry, true)).collect();
+        if let Err(error) = writer.write(&requests, &mut Vec::new()) {
+            tracing::warn!(%error, "cannot keep sessions from being held against their windows");
+        }
+    };
+    each_tcp(filter, policy, |tcp| tcp.has_windows() && !all_liberal(tcp), &mut set)
+}
+
 /// Makes the TCP sessions anew that this node has forwarded, with their expectations, for as long
-/// as it stands by. `config` says which timeouts they get. Returns how many.
+/// as it stands by. `config` says which timeouts they get. Returns whether that is true of all of
+/// them.
 pub(super) fn forget(
     writer: &mut Writer,
     filter: &Filter,
     policy: &Policy,
     standby: &AtomicBool,
     config: &Config,
-) -> Result<u64, Error> {
-    let mut expectations = Vec::new();
-    Conntrack::open()?.expectations(|expectation| expectations.push(expectation))?;
-    let mut done = 0;
+) -> Result<bool, Error> {
+    let mut expecting = Conntrack::open()?;
+    let (mut done, mut all) = (0, true);
     let mut renew = |entries: &[Entry]| {
         // Once this node is active, a packet could come between the end and the new beginning.
         if !standby.load(Ordering::Acquire) {
+            all = false;
             return;
         }
         let anew: Vec<Entry> = entries.iter().map(|entry| without_windows(entry, config)).collect();
+        // They go with their session. Listed just before that: they come and go quickly.
+        let mut expectations = Vec::new();
+        if entries.iter().any(|entry| entry.helper.is_some())
+            && let Err(error) = expecting.expectations(|expectation| expectations.push(expectation))
+        {
+            tracing::warn!(%error, "cannot list expectations");
+            all = false;
+            return;
+        }
         let theirs = |entry: &Entry| -> Vec<&Expectation> {
             expectations.iter().filter(|expectation| expectation.master == entry.original).collect()
         };
@@ -51,11 +75,13 @@ pub(super) fn forget(
         let requests: Vec<_> = requests.chain(expected.into_iter().map(Request::Expect)).collect();
         if let Err(error) = writer.write(&requests, &mut Vec::new()) {
             tracing::warn!(%error, "cannot make sessions anew");
+            all = false;
         }
-        done += entries.len() as u64;
+        done += entries.len();
     };
     each_tcp(filter, policy, TcpInfo::has_windows, &mut renew)?;
-    Ok(done)
+    tracing::debug!(done, all, "sync: windows are forgotten");
+    Ok(all && standby.load(Ordering::Acquire))
 }
 
 /// Has the kernel hold the packets of those sessions against their windows again whose windows it
@@ -73,35 +99,14 @@ pub(super) fn believe(
         }
         let learnt = |entry: &&Entry| tcp(entry).is_some_and(|tcp| both_have_windows(&tcp));
         left += entries.iter().filter(|entry| !learnt(entry)).count() as u64;
-        let requests: Vec<Request<'_>> = entries
-            .iter()
-            .filter(learnt)
-            .map(|entry| {
-                let (original, zone) = (&entry.original, entry.zone);
-                Request::Liberal { original, zone, on: false }
-            })
-            .collect();
+        let requests: Vec<Request<'_>> =
+            entries.iter().filter(learnt).map(|entry| liberal(entry, false)).collect();
         if let Err(error) = writer.write(&requests, &mut Vec::new()) {
             tracing::warn!(%error, "cannot have sessions held against their windows");
         }
     };
     each_tcp(filter, policy, is_liberal, &mut set)?;
     Ok(left)
-}
-
-/// Has the kernel hold no packet of any session against its windows: this node has given up some
-/// of the sessions, and which ones isn't known.
-pub(super) fn relax(writer: &mut Writer, filter: &Filter, policy: &Policy) -> Result<(), Error> {
-    let mut set = |entries: &[Entry]| {
-        let requests: Vec<Request<'_>> = entries
-            .iter()
-            .map(|entry| Request::Liberal { original: &entry.original, zone: entry.zone, on: true })
-            .collect();
-        if let Err(error) = writer.write(&requests, &mut Vec::new()) {
-            tracing::warn!(%error, "cannot have sessions not held against their windows");
-        }
-    };
-    each_tcp(filter, policy, |tcp| tcp.has_windows() && !is_liberal(tcp), &mut set)
 }
 
 /// Hands replicated TCP sessions that are of some kind over, a few at a time.
@@ -125,6 +130,10 @@ fn each_tcp(
     Ok(())
 }
 
+fn liberal(entry: &Entry, on: bool) -> Request<'_> {
+    Request::Liberal { original: &entry.original, zone: entry.zone, on }
+}
+
 fn tcp(entry: &Entry) -> Option<TcpInfo> {
     match entry.proto {
         Some(ProtoInfo::Tcp(tcp)) => Some(tcp),
@@ -138,6 +147,11 @@ fn is_liberal(tcp: &TcpInfo) -> bool {
     let set =
         |tcp: &TcpInfo| tcp.ends.iter().flatten().any(|end| end.flags & TcpEnd::BE_LIBERAL != 0);
     set(tcp) && !set(&tcp.portable())
+}
+
+fn all_liberal(tcp: &TcpInfo) -> bool {
+    let set = |end: &TcpEnd| end.flags & TcpEnd::BE_LIBERAL != 0;
+    tcp.ends.is_some_and(|ends| ends.iter().all(set))
 }
 
 fn both_have_windows(tcp: &TcpInfo) -> bool {
@@ -172,6 +186,14 @@ mod tests {
         assert!(is_liberal(&info(scaled)));
         assert!(!is_liberal(&info(TcpEnd::BE_LIBERAL)));
         assert!(!is_liberal(&info(TcpEnd::WINDOW_SCALE)));
+    }
+
+    #[test]
+    fn a_session_is_loose_only_when_both_ends_are() {
+        let mut one = info(TcpEnd::BE_LIBERAL);
+        assert!(all_liberal(&one));
+        one.ends.as_mut().unwrap()[1].flags = TcpEnd::MAXACK_SET;
+        assert!(!all_liberal(&one));
     }
 
     #[test]
