@@ -21,6 +21,7 @@ pub mod node;
 pub mod process;
 pub mod scenario;
 pub mod setup;
+pub mod soak;
 pub mod state;
 pub mod testbed;
 pub mod testing;

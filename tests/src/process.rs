@@ -169,6 +169,12 @@ impl Process {
         self.wait_for("ready", Duration::from_secs(10)).map(drop)
     }
 
+    /// What it has said on standard error so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.errors.text()
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 //! Goes in: what the sync channel knows of the peer. Comes out: what this node is for its groups,
 //! and questions whether the peer has everything. Without replication nothing waits.
 
-use super::bound::Bound;
 use super::Link;
+use super::bound::Bound;
 use super::driver::Driver;
 use crate::sync;
 use std::collections::BTreeMap;

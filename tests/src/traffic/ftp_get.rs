@@ -176,12 +176,12 @@ impl Client<'_> {
     }
 }
 
-fn command(control: &mut Control, line: &str, code: &str) -> io::Result<String> {
+pub(super) fn command(control: &mut Control, line: &str, code: &str) -> io::Result<String> {
     context(line, control.say(line))?;
     expect(control, code)
 }
 
-fn expect(control: &mut Control, code: &str) -> io::Result<String> {
+pub(super) fn expect(control: &mut Control, code: &str) -> io::Result<String> {
     let answer = context("control connection", control.hear())?;
     if answer.starts_with(code) {
         Ok(answer)
@@ -190,6 +190,6 @@ fn expect(control: &mut Control, code: &str) -> io::Result<String> {
     }
 }
 
-fn context<T>(what: &str, result: io::Result<T>) -> io::Result<T> {
+pub(super) fn context<T>(what: &str, result: io::Result<T>) -> io::Result<T> {
     result.map_err(|error| io::Error::new(error.kind(), format!("{what}: {error}")))
 }

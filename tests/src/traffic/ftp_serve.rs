@@ -28,6 +28,9 @@ pub struct Options {
     /// Size of every file in bytes
     #[arg(long, default_value_t = 100_000)]
     pub size: u64,
+    /// Bytes per second of each data connection; 0 sends as fast as it goes
+    #[arg(long, default_value_t = 0)]
+    pub rate: u64,
     /// End when so many control connections have ended
     #[arg(long)]
     pub sessions: Option<usize>,
@@ -62,7 +65,7 @@ pub fn run(options: &Options) -> Result<FtpServe, Error> {
             let (limit, ended) = (&limit, &ended);
             scope.spawn(move || {
                 let mut transfers = 0;
-                let result = Session::new(stream, limit, options.size)
+                let result = Session::new(stream, limit, options)
                     .and_then(|mut session| session.serve(&mut transfers));
                 let mut ended = lock(ended);
                 ended.sessions += 1;
@@ -99,14 +102,17 @@ struct Session<'a> {
     control: Control,
     limit: &'a Limit,
     size: u64,
+    rate: u64,
     local: SocketAddr,
     data: Option<Data>,
 }
 
 impl<'a> Session<'a> {
-    fn new(stream: TcpStream, limit: &'a Limit, size: u64) -> io::Result<Self> {
+    fn new(stream: TcpStream, limit: &'a Limit, options: &Options) -> io::Result<Self> {
         let local = stream.local_addr()?;
-        Ok(Self { control: Control::new(stream, limit)?, limit, size, local, data: None })
+        let control = Control::new(stream, limit)?;
+        let Options { size, rate, .. } = *options;
+        Ok(Self { control, limit, size, rate, local, data: None })
     }
 
     /// To the client's QUIT, or the end of the connection.
@@ -191,15 +197,22 @@ impl<'a> Session<'a> {
         stream.set_nonblocking(false)?;
         stream.set_write_timeout(Some(DATA))?;
         let mut buffer = [0; 8_192];
+        // Twenty pieces a second where there is a rate.
+        let piece = usize::try_from(self.rate / 20).unwrap_or(usize::MAX);
+        let piece = if self.rate == 0 { buffer.len() } else { piece.clamp(1, buffer.len()) };
         let mut sent = 0;
         while sent < self.size {
             let left = usize::try_from(self.size - sent).unwrap_or(usize::MAX);
-            let length = left.min(buffer.len());
+            let length = left.min(piece);
             if let Some(chunk) = buffer.get_mut(..length) {
                 pattern::fill(chunk, sent);
                 stream.write_all(chunk)?;
             }
             sent += u64::try_from(length).unwrap_or(0);
+            if self.rate > 0 {
+                let time = length as f64 / self.rate as f64;
+                let _ = self.limit.at_most(time).sleep_until(u64::MAX);
+            }
         }
         Ok(())
     }

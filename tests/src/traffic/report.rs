@@ -213,6 +213,9 @@ pub struct Connection {
     pub longest_stall_ms: f64,
     /// When that ended.
     pub longest_stall_end_ns: u64,
+    /// Stalls that were asked for: when each ended, and how many nanoseconds it took.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stalls: Vec<(u64, u64)>,
     /// When the connection ended.
     pub ended_ns: u64,
 }
@@ -356,6 +359,34 @@ pub struct FtpGet {
     pub data_peer: Option<SocketAddr>,
     /// Why it isn't complete.
     pub error: Option<String>,
+}
+
+/// What `ftp-session` did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FtpSession {
+    /// Transfers tried in passive and in active mode.
+    pub tried: [u64; 2],
+    /// Those that arrived whole.
+    pub complete: [u64; 2],
+    /// Bytes that are not the ones that were sent.
+    pub corrupt: u64,
+    /// Transfers that came to nothing: when they began and ended, and why. At most [`LISTED`].
+    pub failed: Vec<(u64, u64, String)>,
+    /// Why the control connection ended before its time.
+    pub lost: Option<String>,
+}
+
+/// What `idle` did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idle {
+    /// Sessions that were written, or found.
+    pub sessions: u32,
+    /// Those that could not be written, or were not found.
+    pub missing: u32,
+    /// Those that were found with another mark, translation or state.
+    pub changed: u32,
+    /// A few of either.
+    pub examples: Vec<String>,
 }
 
 /// What `inject` did.

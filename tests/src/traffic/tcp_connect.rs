@@ -5,9 +5,10 @@ use crate::error::{Attempt, Error};
 use crate::traffic::address::Source;
 use crate::traffic::limit::Limit;
 use crate::traffic::reception::milliseconds;
+use crate::traffic::report::Outcome;
 use crate::traffic::report::{Connection, Tcp};
 use crate::traffic::socket;
-use crate::traffic::transfer::{Break, Mode, Plan, Transfer, conclude, each, untried};
+use crate::traffic::transfer::{Break, Mode, Plan, Transfer, Watch, conclude, each, untried};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -36,6 +37,16 @@ pub struct Options {
     /// Then keep the connections open for so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
     pub hold: f64,
+    /// Each connection is followed by another one, until the time is over
+    #[arg(long)]
+    pub again: bool,
+    /// List stalls of at least so many milliseconds
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub stalls: Option<u64>,
+    /// A connection without progress for so many seconds is broken. One that breaks is told on
+    /// standard error at once
+    #[arg(long, value_name = "SECONDS")]
+    pub give_up: Option<u64>,
     /// Source address, and first source port
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     pub from: Option<Source>,
@@ -53,9 +64,34 @@ pub struct Options {
 /// When threads can't be had; what happens to a connection is reported instead.
 pub fn run(options: &Options) -> Result<Tcp, Error> {
     let limit = Limit::seconds(options.limit)?;
-    let connections = each(options.connections, |index| one(options, &limit, index))
+    let connections = each(options.connections, |index| series(options, &limit, index))
         .attempt(|| "run the connections".to_owned())?;
-    Ok(Tcp::of(connections))
+    Ok(Tcp::of(connections.into_iter().flatten().collect()))
+}
+
+/// One connection, or one after the other.
+fn series(options: &Options, limit: &Limit, index: u32) -> Vec<Connection> {
+    let mut all = Vec::new();
+    loop {
+        let connection = one(options, limit, index);
+        let broken = !matches!(connection.outcome, Outcome::Completed | Outcome::Stalled);
+        if broken && options.give_up.is_some() {
+            let Connection { local, peer, outcome, error, ended_ns, sent, received, .. } =
+                &connection;
+            eprintln!(
+                "broken: {local:?} to {peer}: {outcome:?} ({error:?}) at {ended_ns} after {sent} \
+                 bytes sent and {received} received"
+            );
+        }
+        all.push(connection);
+        if !options.again || limit.is_over() {
+            return all;
+        }
+        if broken {
+            // Not one after the other without end where nobody listens.
+            let _ = limit.at_most(0.1).sleep_until(u64::MAX);
+        }
+    }
 }
 
 fn one(options: &Options, limit: &Limit, index: u32) -> Connection {
@@ -86,6 +122,14 @@ fn connect(options: &Options, index: u32) -> io::Result<TcpStream> {
     socket::tcp(from, options.to, within)
 }
 
+fn watch(options: &Options) -> Watch {
+    let within = |unit: u64| move |number: u64| number.saturating_mul(unit);
+    Watch {
+        list: options.stalls.map_or(u64::MAX, within(1_000_000)),
+        give_up: options.give_up.map_or(u64::MAX, within(1_000_000_000)),
+    }
+}
+
 fn work(
     options: &Options,
     limit: &Limit,
@@ -93,7 +137,7 @@ fn work(
     mut connection: Connection,
 ) -> Connection {
     let mut transfer = match Transfer::new(stream, limit, options.chunk) {
-        Ok(transfer) => transfer,
+        Ok(transfer) => transfer.watched(watch(options)),
         Err(error) => {
             conclude(&mut connection, Err(error.into()));
             return connection;

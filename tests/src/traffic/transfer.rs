@@ -32,6 +32,25 @@ pub struct Plan {
     pub rate: f64,
 }
 
+/// What a connection's stalls lead to.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// Stalls of at least so many nanoseconds are listed.
+    pub list: u64,
+    /// After a stall of so many nanoseconds the connection counts as broken.
+    pub give_up: u64,
+}
+
+impl Default for Watch {
+    /// Nothing is listed, and nothing given up.
+    fn default() -> Self {
+        Self { list: u64::MAX, give_up: u64::MAX }
+    }
+}
+
+/// Stalls of a connection that are listed.
+const STALLS: usize = 10_000;
+
 /// Why a transfer ended before it was done.
 #[derive(Debug)]
 pub enum Break {
@@ -62,6 +81,8 @@ pub struct Transfer<'a> {
     progress: u64,
     stall: u64,
     stall_end: u64,
+    watch: Watch,
+    stalls: Vec<(u64, u64)>,
 }
 
 impl<'a> Transfer<'a> {
@@ -83,7 +104,16 @@ impl<'a> Transfer<'a> {
             progress: 0,
             stall: 0,
             stall_end: 0,
+            watch: Watch::default(),
+            stalls: Vec::new(),
         })
+    }
+
+    /// The same, with a watch on its stalls.
+    #[must_use]
+    pub fn watched(mut self, watch: Watch) -> Self {
+        self.watch = watch;
+        self
     }
 
     /// Sends, on the plan's schedule, then says that no more will come and waits until the other
@@ -110,6 +140,9 @@ impl<'a> Transfer<'a> {
     /// Why it ended before.
     pub fn receive_all(&mut self, plan: Plan) -> Result<(), Break> {
         while let Some(length) = self.next_chunk(self.received, plan) {
+            if self.limit.is_over() {
+                return Err(Break::Time);
+            }
             self.receive(length)?;
         }
         Ok(())
@@ -178,6 +211,7 @@ impl<'a> Transfer<'a> {
         connection.corrupt = self.corrupt;
         connection.longest_stall_ms = milliseconds(self.stall);
         connection.longest_stall_end_ns = self.stall_end;
+        connection.stalls = self.stalls;
         connection.ended_ns = clock::now();
         conclude(&mut connection, result);
         connection
@@ -254,6 +288,10 @@ impl<'a> Transfer<'a> {
             self.advance();
             return Err(Break::Time);
         }
+        if clock::now().saturating_sub(self.progress) >= self.watch.give_up {
+            self.advance();
+            return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+        }
         Ok(())
     }
 
@@ -269,6 +307,9 @@ impl<'a> Transfer<'a> {
         let stall = now.saturating_sub(self.progress);
         if stall > self.stall {
             (self.stall, self.stall_end) = (stall, now);
+        }
+        if stall >= self.watch.list && self.stalls.len() < STALLS {
+            self.stalls.push((now, stall));
         }
         self.progress = now;
     }
@@ -288,6 +329,7 @@ pub fn untried(local: Option<SocketAddr>, peer: SocketAddr) -> Connection {
         corrupt: 0,
         longest_stall_ms: 0.0,
         longest_stall_end_ns: 0,
+        stalls: Vec::new(),
         ended_ns: clock::now(),
     }
 }

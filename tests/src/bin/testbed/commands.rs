@@ -1,6 +1,6 @@
 //! What the verbs of `testbed` do, and what they print.
 
-use crate::{Action, Daemon, Exec, Logs, Up, Verb, bench, replay, scenario};
+use crate::{Action, Daemon, Exec, Logs, Up, Verb, bench, replay, scenario, soak};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,6 +18,7 @@ pub(crate) fn run(verb: Verb) -> Result<ExitCode, Error> {
         Verb::Logs(options) => logs(&options)?,
         Verb::Daemon(options) => daemon(&options)?,
         Verb::Scenario(options) => return scenario::run(&options),
+        Verb::SoakFailover(options) => return soak::run(&options),
         Verb::Replay(options) => return Ok(replay::run(&options)),
         Verb::BenchVrrp(options) => return scenario::bench(&options),
         Verb::BenchPair(options) => return bench::run(&options),

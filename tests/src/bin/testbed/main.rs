@@ -7,6 +7,7 @@ mod bench;
 mod commands;
 mod replay;
 mod scenario;
+mod soak;
 mod table;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -42,6 +43,8 @@ enum Verb {
     Daemon(Daemon),
     /// Measure what a pair of gateways does to a stream when something happens to one of them.
     Scenario(scenario::Options),
+    /// Random failovers of a pair under load, with everything checked after each.
+    SoakFailover(soak::Options),
     /// Feed a daemon's flight.rec to the state machine again, and compare what comes out.
     Replay(replay::Options),
     /// Run all scenarios with Twinwall and keepalived in turn.
