@@ -2,10 +2,11 @@
 
 use crate::bed::Bed;
 use std::fs;
+use std::time::Duration;
 use twinwall_control::{Request, SessionFilter, report, sync};
 use twinwall_testbed::Vrrp;
 use twinwall_testbed::scenario::pair::{Peer, Side};
-use twinwall_testbed::traffic::report::{Outcome, Tcp, UdpSend};
+use twinwall_testbed::traffic::report::{FtpSession, Outcome, Tcp, UdpSend};
 
 /// All that leaves the LAN gets the shared address; the WAN may not begin anything.
 const POLICY: &str = "\
@@ -27,7 +28,11 @@ const V6: &str = "[2001:db8:40::7]:7000";
 
 /// A pair with replication, gw-a active, both with the same sessions.
 fn up(test: &str) -> Option<Bed> {
-    let mut bed = Bed::build(test, [Peer::TwinwallSync; 2], Vrrp::default())?;
+    up_with(test, Vrrp::default())
+}
+
+fn up_with(test: &str, vrrp: Vrrp) -> Option<Bed> {
+    let mut bed = Bed::build(test, [Peer::TwinwallSync; 2], vrrp)?;
     fs::write(&bed.testbed().record().policy, POLICY).unwrap();
     bed.start(Side::A).unwrap();
     bed.start(Side::B).unwrap();
@@ -114,6 +119,117 @@ fn tcp_sessions_outlive_kill_return_and_handover() {
         assert!(tcp.received > 20 * 4000, "they went on to the end: {tcp:?}");
     }
     drop(servers);
+}
+
+/// What a daemon says from its next start on: sessions that are lost while it is away, and how it
+/// takes over again.
+fn log_of_return(bed: &mut Bed) -> String {
+    bed.kill9(Side::A).unwrap();
+    bed.wait_holding(Side::B).unwrap();
+    let before = bed.log(Side::A).len();
+    bed.shell("gw-a", "conntrack -F >/dev/null 2>&1");
+    bed.start(Side::A).unwrap();
+    bed.wait_active(Side::A).unwrap();
+    wait_equal(bed, 20);
+    bed.log(Side::A).split_off(before)
+}
+
+#[test]
+fn a_node_that_comes_back_has_everything_before_it_takes_over() {
+    // Adverts so close together that VRRP could take over before replication has begun.
+    let vrrp = Vrrp { interval: Duration::from_millis(10), ..Vrrp::default() };
+    let Some(mut bed) = up_with("replication: return", vrrp) else { return };
+    let mut server = start(&bed, "server", &format!("tcp-serve --listen {V4}"));
+    server.wait_ready().unwrap();
+    let options = "--connections 20 --bytes 0 --rate 4000 --chunk 100 --for 120";
+    let client = start(&bed, "client", &format!("tcp-connect --to {V4} {options}"));
+    wait_equal(&bed, 20);
+    let log = log_of_return(&mut bed);
+    let place = |words: &str| log.lines().position(|line| line.contains(words));
+    let everything = place("everything that the peer has is here").unwrap();
+    // On a busy machine the other one may fall silent; then there is nothing to wait for.
+    let preempted = place("has a lower priority");
+    assert!(preempted.is_none_or(|preempted| everything < preempted), "{log}");
+    let tcp: Tcp = client.stop_and_report().unwrap();
+    assert_eq!(tcp.count(Outcome::Reset) + tcp.count(Outcome::TimedOut), 0, "{tcp:?}");
+}
+
+#[test]
+fn a_node_that_comes_back_knows_the_keys_before_sessions_come() {
+    let Some(mut bed) = up("replication: keys") else { return };
+    let mut server = start(&bed, "server", &format!("tcp-serve --listen {V4}"));
+    server.wait_ready().unwrap();
+    let idle = start(&bed, "client", &format!("tcp-connect --to {V4} --connections 20 --hold 60"));
+    wait_equal(&bed, 20);
+    let before = bed.log(Side::B).len();
+    let log = log_of_return(&mut bed) + &bed.log(Side::B).split_off(before);
+    assert!(!log.contains("key table is another one"), "{log}");
+    let decided = sessions(&bed, Side::A);
+    assert!(decided.len() >= 20, "{decided:?}");
+    drop(idle);
+}
+
+#[test]
+fn an_ftp_session_whose_commands_were_rewritten_goes_on_after_a_handover() {
+    let Some(mut bed) = up("replication: ftp") else { return };
+    for gateway in ["gw-a", "gw-b"] {
+        let helper = "table inet helpers { ct helper ftp { type \"ftp\" protocol tcp; }; \
+                      chain prerouting { type filter hook prerouting priority 0; \
+                      tcp dport 21 ct helper set \"ftp\"; }; }";
+        bed.shell(gateway, &format!("nft '{helper}'"));
+    }
+    let to = "198.51.100.7:21";
+    let mut server = start(&bed, "server", &format!("ftp-serve --listen {to} --for 120"));
+    server.wait_ready().unwrap();
+    let client = start(&bed, "client", &format!("ftp-session --to {to} --pause 0.05 --for 120"));
+    // Every PORT command gets a longer address, so each shifts what follows by some more.
+    let transferred = |bed: &Bed, side, least| {
+        bed.wait("files are transferred", || {
+            let data = sessions(bed, side).into_iter().filter(|one| one.expected);
+            (data.count() >= least).then_some(())
+        });
+    };
+    transferred(&bed, Side::A, 6);
+    for side in [Side::A, Side::B] {
+        let left = sessions(&bed, side).into_iter().filter(|one| one.expected).count();
+        bed.hand_over(side).unwrap();
+        bed.wait_active(side.other()).unwrap();
+        transferred(&bed, side.other(), left + 6);
+    }
+    let ftp: FtpSession = client.stop_and_report().unwrap();
+    assert_eq!((ftp.lost.clone(), ftp.corrupt), (None, 0), "{ftp:?}");
+    assert_eq!(ftp.complete, ftp.tried, "{ftp:?}");
+}
+
+#[test]
+fn a_node_that_is_active_again_at_once_goes_on_with_its_sessions() {
+    let vrrp = Vrrp { interval: Duration::from_millis(10), ..Vrrp::default() };
+    let Some(mut bed) = up_with("replication: flap", vrrp) else { return };
+    let mut server = start(&bed, "server", &format!("tcp-serve --listen {V4} --for 120"));
+    server.wait_ready().unwrap();
+    let options = "--connections 20 --bytes 0 --rate 4000 --chunk 100 --give-up 15 --for 120";
+    let client = start(&bed, "client", &format!("tcp-connect --to {V4} {options}"));
+    wait_equal(&bed, 20);
+    for _ in 0..5 {
+        let before = bed.takeovers(Side::B);
+        bed.freeze(Side::A, true).unwrap();
+        bed.wait("the other one takes over", || (bed.takeovers(Side::B) > before).then_some(()));
+        // The other one forwards some of what this one never sees.
+        std::thread::sleep(Duration::from_millis(60));
+        bed.freeze(Side::A, false).unwrap();
+        bed.wait_active(Side::A).unwrap();
+    }
+    wait_equal(&bed, 20);
+    // All go on: none waits for an answer that the gateway takes for invalid.
+    let moving = || {
+        let text = bed.shell("client", "ss -tinH 'dport = :7000'");
+        let times = text.split_whitespace().filter_map(|word| word.strip_prefix("lastrcv:"));
+        times.filter(|time| time.parse().is_ok_and(|ms: u64| ms < 1_000)).count()
+    };
+    bed.wait("all sessions go on", || (moving() == 20).then_some(()));
+    let tcp: Tcp = client.stop_and_report().unwrap();
+    let lost = tcp.count(Outcome::Reset) + tcp.count(Outcome::TimedOut);
+    assert_eq!((tcp.connections, lost, tcp.corrupt), (20, 0, 0), "{tcp:?}");
 }
 
 #[test]
