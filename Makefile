@@ -4,6 +4,8 @@
 # make check  what CI asks for besides: format, lints, licences, architecture, units
 # make fuzz   fuzzes the parsers, FUZZ_SECONDS each
 # make soak   a million steps of the simulated pair
+# make soak-policy        random reloads on both nodes of a pair during failovers, for
+#                         SOAK_SECONDS, with seed SOAK_SEED
 # make asan   the classifier's unsafe code under AddressSanitizer
 # make bench-vrrp         a pair of gateways beside keepalived, into docs/performance.md
 # make bench-pair         replication and failover beside keepalived with conntrackd, into
@@ -18,11 +20,13 @@ DEMO_OPTIONS ?=
 FUZZ_SECONDS ?= 60
 BENCH_RUNS ?= 5
 BENCH_OPTIONS ?=
+SOAK_SECONDS ?= 300
+SOAK_SEED ?= 1
 PREFIX ?= /usr
 RELEASE := target/release
 
-.PHONY: all build demo test check format lint deny arch units fuzz soak asan bench-vrrp bench-pair bench-classifier \
-	install packages clean
+.PHONY: all build demo test check format lint deny arch units fuzz soak soak-policy soak-pair asan bench-vrrp \
+	bench-pair bench-classifier install packages clean
 
 all: build
 
@@ -62,6 +66,11 @@ fuzz: packages
 
 soak:
 	$(CARGO) run --release -p twinwall-ctsync --example soak -- --seeds 50 --steps 20000
+
+soak-policy: build
+	TWINWALL_BIN_DIR=$(CURDIR)/$(RELEASE) TWINWALL_POLICY_SEED=$(SOAK_SEED) \
+		TWINWALL_POLICY_SECONDS=$(SOAK_SECONDS) \
+		$(CARGO) test -p twinwall-testbed --test vrrp -- reloads:: --nocapture
 
 asan:
 	@policy/tests/asan

@@ -1,7 +1,7 @@
 //! Session keys of a peer that decides by another key table.
 //!
 //! A key is a number that each node has given to a rule by itself, so a key of the peer's means
-//! nothing here, unless both tables are the same. [`RuleIdentity`] is what a key stands for, as a
+//! nothing here, unless both tables are the same and have it. [`RuleIdentity`] is what a key stands for, as a
 //! digest: the rule's name and meaning and the pair of zones. Keys are translated when sessions
 //! arrive; the store holds this node's keys only. A rule of the same name and meaning may have
 //! another one before it here, so the driver is asked whether this node's policy gives the session
@@ -79,7 +79,9 @@ impl Policy {
 
     pub(super) fn translate(&self, mark: u32, owned: u32) -> Translated {
         let key = mark & owned;
-        if self.agrees() || key == 0 {
+        // A key that neither table has is of a policy that the peer is just loading: this node may
+        // give the same number to another rule.
+        if key == 0 || (self.agrees() && self.rules.contains_key(&key)) {
             return Translated::Mark(mark);
         }
         match self.peer.get(&key) {
@@ -98,8 +100,12 @@ impl Policy {
         }
     }
 
+    /// Of a key above all others nothing is said: it is of a policy that is being loaded, and the
+    /// peer asks again when that is announced.
     pub(super) fn rules_of(&self, keys: &[u32]) -> Vec<(u32, Option<RuleIdentity>)> {
-        keys.iter().map(|key| (*key, self.rules.get(key).copied())).collect()
+        let highest = self.rules.last_key_value().map_or(0, |(key, _)| *key);
+        let known = keys.iter().filter(|key| **key <= highest);
+        known.map(|key| (*key, self.rules.get(key).copied())).collect()
     }
 
     pub(super) fn wants_to_ask(&self) -> bool {

@@ -35,6 +35,32 @@ fn a_key_is_translated_by_what_its_rule_means() {
 }
 
 #[test]
+fn a_key_of_a_policy_that_is_not_announced_yet_is_not_taken_for_one_of_this_node() {
+    let mut world = World::scene();
+    let number = 2;
+    let session = world.open_sessions([number].into_iter()).remove(0);
+    world.pass(20);
+    // The sweep of a reload on A is faster than the news of it.
+    let host = world.host_mut(Side::A);
+    let before = host.keys.clone();
+    host.number_rules(40);
+    let new = host.key_of(number % RULES);
+    host.kernel.remark(&session.identity(), new);
+    world.notify(Side::A);
+    world.pass(20);
+    let key = |world: &World, side: Side| {
+        world.host(side).kernel.table[&session.identity()].session.mark & OWNED
+    };
+    assert!(!before.contains_key(&new));
+    assert_eq!((key(&world, Side::A), key(&world, Side::B)), (new, 0));
+    let now = world.now;
+    let out = world.host_mut(Side::A).tell_policy(now);
+    world.apply(Side::A, out).unwrap();
+    world.pass(20);
+    assert_eq!(key(&world, Side::B), world.host(Side::B).key_of(number % RULES));
+}
+
+#[test]
 fn a_session_that_another_rule_decides_here_gets_the_key_of_that_one() {
     let (mut node, mut out) = (lone(), Vec::new());
     let now = Timestamp::new(Duration::from_secs(2));

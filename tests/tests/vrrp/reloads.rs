@@ -23,6 +23,8 @@ const OUT: [u16; 6] = [7000, 7001, 7002, 7003, 7004, 7005];
 const IN: [u16; 3] = [7100, 7101, 7102];
 /// Connections of each port.
 const CONNECTIONS: u64 = 3;
+/// Sessions that are held to `explain` on each node after each step.
+const SAMPLE: usize = 12;
 /// How long it goes on unless the environment says otherwise.
 const SECONDS: u64 = 15;
 
@@ -210,7 +212,12 @@ impl Run {
         let gateway = self.bed.gateway(side).unwrap();
         let Ok(before) = gateway.status() else { return };
         let mut wrong = Vec::new();
-        for session in sessions(&self.bed, side) {
+        let mut sample = sessions(&self.bed, side);
+        while sample.len() > SAMPLE {
+            let one = self.rng.below(sample.len() as u64);
+            sample.swap_remove(one as usize);
+        }
+        for session in sample {
             let (Some(rule), Some(from), Some(to)) = (&session.rule, &session.from, &session.to)
             else {
                 continue;
