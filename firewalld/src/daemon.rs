@@ -23,6 +23,7 @@ use crate::observer::{self, Observer};
 use crate::options::Options;
 use crate::worker::{Shared, Workers};
 use crate::{sync, vrrp, warden, watchdog};
+use arc_swap::ArcSwap;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -190,7 +191,9 @@ async fn serve(
         engine: engine_sender.clone(),
         observer: observer_sender,
         vrrp: vrrp.clone(),
-        sync: sync_sender.clone().zip(config.sync.clone()),
+        sync: sync_sender
+            .clone()
+            .zip(config.sync.clone().map(|settings| Arc::new(ArcSwap::from_pointee(settings)))),
         groups: Arc::new(groups),
         config: options.config.clone(),
     };

@@ -12,14 +12,17 @@ use crate::engine;
 use crate::observer::{self, Question};
 use crate::reply::{Answered, answer, refusal};
 use crate::sync;
+use crate::sync::settings::Settings;
 use crate::vrrp;
 use crate::vrrp::settings::Group;
+use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use twinwall_control::{Request, pair, report};
+use twinwall_netlink::dataplane::Peer;
 
 /// The longest wait for an event, well within what a client waits for an answer.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -41,7 +44,7 @@ pub struct Desk {
     /// To the thread that owns the virtual routers.
     pub vrrp: vrrp::Sender,
     /// To the thread that replicates sessions, if they are replicated, and what it was told.
-    pub sync: Option<(sync::Sender, sync::settings::Settings)>,
+    pub sync: Option<(sync::Sender, Arc<ArcSwap<Settings>>)>,
     /// What is watched on behalf of VRRP.
     pub groups: Arc<watch::Sender<Arc<[Group]>>>,
     /// The file of the daemon's own settings.
@@ -96,23 +99,55 @@ impl Desk {
             Ok(config) => config,
             Err(text) => return refusal(text),
         };
-        let answer = self.loaded(|reply| self.engine.reload(reply)).await;
-        if answer.refusal.is_some() {
-            return answer;
-        }
+        let mut report = match self.load(|reply| self.engine.reload(reply)).await {
+            Ok(report) => report,
+            Err(text) => return refusal(text),
+        };
         if let Err(reason) = self.vrrp.configure(config.groups.clone()).await {
             return refusal(format!(
                 "the policy is loaded, and virtual routers are as before: {reason}"
             ));
         }
         self.groups.send_replace(config.groups.into());
-        if let Some((sync, _)) = &self.sync {
-            sync.renew_keys();
+        match self.configure_sync(config.sync).await {
+            Ok(warning) => report.warnings.extend(warning),
+            Err(reason) => {
+                return refusal(format!(
+                    "policy and virtual routers are loaded, and session replication is as before: \
+                     {reason}"
+                ));
+            }
         }
-        if self.sync.as_ref().map(|(_, settings)| settings) != config.sync.as_ref() {
-            tracing::warn!("the section sync has changed: that holds from the next start on");
+        answer(Ok(report))
+    }
+
+    /// Has session replication go by other settings; returns a warning for the operator.
+    async fn configure_sync(&self, wanted: Option<Settings>) -> Result<Option<String>, String> {
+        let ((sync, current), wanted) = match (&self.sync, wanted) {
+            (None, None) => return Ok(None),
+            (Some(sync), Some(wanted)) => (sync, wanted),
+            (_, wanted) => {
+                let what = if wanted.is_some() { "new" } else { "gone" };
+                let text = format!(
+                    "warning: the section `sync` is {what}: that holds from the next start on"
+                );
+                tracing::warn!("{text}");
+                return Ok(Some(text));
+            }
+        };
+        let before = current.load_full();
+        let ends = |settings: &Settings| Peer { local: settings.local, peer: settings.peer };
+        let moves = ends(&before) != ends(&wanted);
+        if moves {
+            outcome(|reply| self.engine.peer(ends(&wanted), reply)).await?;
         }
-        answer
+        let configured = sync.configure(wanted.clone()).await;
+        if configured.is_ok() {
+            current.store(Arc::new(wanted));
+        } else if moves {
+            outcome(|reply| self.engine.peer(ends(&before), reply)).await?;
+        }
+        configured.map(|()| None)
     }
 }
 
@@ -123,14 +158,18 @@ impl Desk {
         &self,
         ask: impl FnOnce(engine::Outcome<report::Apply>) -> Result<(), engine::Unavailable>,
     ) -> Answered {
-        let mut report = match outcome(ask).await {
-            Ok(report) => report,
-            Err(text) => return refusal(text),
-        };
+        answer(self.load(ask).await)
+    }
+
+    async fn load(
+        &self,
+        ask: impl FnOnce(engine::Outcome<report::Apply>) -> Result<(), engine::Unavailable>,
+    ) -> Result<report::Apply, String> {
+        let mut report = outcome(ask).await?;
         if report.confirm_within_ms.is_none() {
             report.peer = self.peer_outcome().await;
         }
-        answer(Ok(report))
+        Ok(report)
     }
 
     async fn confirm(&self) -> Answered {

@@ -1,4 +1,13 @@
 //! The sync thread: waits, hands what comes to the state machine, and does what it asks for.
+//!
+//! ```text
+//! events   what VRRP and the log are told
+//! renew    other settings while it runs
+//! ```
+
+mod events;
+mod renew;
+mod roles;
 
 use super::filter::Filter;
 use super::identity::{identity, random};
@@ -17,7 +26,6 @@ use crate::snapshot::Policy;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TrySendError;
@@ -27,12 +35,10 @@ use twinwall_control::sync::Status;
 use twinwall_ctsync::model::{GroupTag, Role};
 use twinwall_ctsync::node::Node;
 use twinwall_ctsync::recorder::Recorder;
-use twinwall_ctsync::replica::{Event, Output, Write};
+use twinwall_ctsync::replica::{Output, Write};
 use twinwall_ctsync::time::Timestamp;
 use twinwall_netlink::conntrack::{self, Kind, Listener};
 use twinwall_netlink::sys;
-use twinwall_vrrp::action::State;
-use twinwall_vrrp::router::PeerReport;
 
 /// Room for the notifications of some 60,000 sessions that begin at once.
 const NOTIFICATIONS: usize = 64 << 20;
@@ -44,7 +50,7 @@ const REFUSED: u32 = 300;
 const TICK: Duration = Duration::from_millis(100);
 /// How long after a takeover running sessions have shown their windows; and a sixth of how long
 /// the others are given before they are looked at again.
-pub(super) const SETTLED: Duration = Duration::from_secs(10);
+const SETTLED: Duration = Duration::from_secs(10);
 /// The shortest wait of a thread that had nothing to do.
 const PAUSE: Duration = Duration::from_micros(200);
 /// The priority among real-time threads: above the one that writes sessions, below VRRP. Heartbeats
@@ -54,25 +60,26 @@ const REALTIME: i32 = 2;
 /// What the thread owns.
 #[derive(Debug)]
 pub(super) struct Driver {
-    pub(super) node: Node,
+    node: Node,
     datagrams: Datagrams,
-    pub(super) listener: Listener,
+    listener: Listener,
     masters: Masters,
-    pub(super) hands: Hands,
+    hands: Hands,
     filter: Filter,
     inbox: Inbox,
     surroundings: Surroundings,
     exchange: Exchange,
     recording: Option<Recording>,
-    key_file: PathBuf,
-    preempt_wait: Duration,
-    pub(super) out: Vec<Output>,
+    settings: Settings,
+    /// What this node is for its virtual routers, as it was told last.
+    roles: Vec<(GroupTag, Role)>,
+    out: Vec<Output>,
     /// Writes that the writing thread has no room for yet.
     to_write: VecDeque<(u64, Vec<Write>)>,
     /// The policy whose key table the state machine has, or is about to have.
     generation: Option<u64>,
     /// A dump or a key table that the listing thread has no room for yet.
-    pub(super) jobs: VecDeque<Job>,
+    jobs: VecDeque<Job>,
     refused: u32,
     next_tick: Timestamp,
     overruns: u64,
@@ -84,14 +91,14 @@ pub(super) struct Driver {
     /// Whether the last round brought nothing about.
     idle: bool,
     /// When windows are believed, after a takeover.
-    pub(super) believe_at: Option<Timestamp>,
+    believe_at: Option<Timestamp>,
     /// Whether there are several groups, and for which ones this node is active.
-    pub(super) several: bool,
-    pub(super) active: Vec<GroupTag>,
+    several: bool,
+    active: Vec<GroupTag>,
     /// How often this node began to stand by, and the last of these times in which all sessions
     /// could forget their windows.
-    pub(super) stood_by: u64,
-    pub(super) forgotten: u64,
+    stood_by: u64,
+    forgotten: u64,
 }
 
 impl Driver {
@@ -140,8 +147,8 @@ impl Driver {
             surroundings,
             exchange,
             recording,
-            key_file: settings.key_file.clone(),
-            preempt_wait: settings.preempt_wait,
+            settings: settings.clone(),
+            roles: Vec::new(),
             out: Vec::new(),
             to_write: VecDeque::new(),
             generation: None,
@@ -201,7 +208,7 @@ impl Driver {
                         "sync: {} of the peer are still missing after {:?}: this node may take over \
                          all the same",
                         if self.complete { "policies" } else { "sessions" },
-                        self.preempt_wait
+                        self.settings.preempt_wait
                     );
                 }
                 if self.believe_at.take_if(|at| *at <= now).is_some() {
@@ -254,7 +261,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn policy(&self) -> Arc<Policy> {
+    fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.surroundings.published.load().policy)
     }
 
@@ -360,10 +367,10 @@ impl Driver {
                 let _ = reply.try_send(places);
             }
             Command::Barrier(id) => self.node.barrier(now, id, &mut self.out),
-            Command::Keys => match keys::read(&self.key_file) {
-                Ok(keys) => self.node.set_keys(keys),
-                Err(error) => tracing::error!("the keys stay as they are: {error}"),
-            },
+            Command::Configure(settings, reply) => {
+                // Nobody waits any more when this fails.
+                let _ = reply.send(self.configure(*settings, now).map_err(|e| e.to_string()));
+            }
             Command::Stop => {}
         }
     }
@@ -393,55 +400,6 @@ impl Driver {
         }
     }
 
-    fn tell(&mut self, event: Event, now: Timestamp) {
-        self.silence.hear(event, now);
-        let vrrp = self.surroundings.vrrp.clone();
-        match event {
-            Event::PeerAlive => vrrp.peer(PeerReport::Alive),
-            Event::PeerSilent => vrrp.peer(PeerReport::Silent),
-            Event::PeerGone => vrrp.peer(PeerReport::Gone),
-            Event::PeerStarted => self.hold(now),
-            Event::PeerRole { group, role } => {
-                let state = match role {
-                    Role::Active => State::Active,
-                    Role::Backup => State::Backup,
-                    Role::Unknown => State::Initialize,
-                };
-                vrrp.peer_state(group, state);
-            }
-            Event::HaveEverything => {
-                self.complete = true;
-                self.allow_when_settled(now);
-            }
-            Event::PeerReady { id } => vrrp.peer_ready(id),
-            _ => {}
-        }
-        match event {
-            Event::PeerGone
-            | Event::PeerStarted
-            | Event::ResyncBegan { .. }
-            | Event::ResyncEnded { .. }
-            | Event::HaveEverything
-            | Event::KeysAgree => tracing::info!("sync: {event}"),
-            Event::PeerAlive
-            | Event::PeerSilent
-            | Event::PeerRole { .. }
-            // For a moment at each takeover; VRRP tells when it lasts.
-            | Event::BothActive { .. }
-            | Event::PeerReady { .. } => tracing::debug!("sync: {event}"),
-            _ => tracing::warn!("sync: {event}"),
-        }
-    }
-
-    /// This node may take over once it has the sessions of the peer, and its policy if that is
-    /// newer and can be loaded.
-    fn allow_when_settled(&mut self, now: Timestamp) {
-        if self.complete && self.node.is_policy_settled(now) {
-            (self.complete, self.held_until) = (false, None);
-            self.surroundings.vrrp.allow();
-        }
-    }
-
     fn status(&self, now: Timestamp) -> Status {
         let policies = Some(self.policies());
         Status { policies, ..report::status(&self.node, self.overruns, now) }
@@ -452,15 +410,8 @@ impl Driver {
         policies::report(&self.surroundings.published.load(), Some((self.node.liveness(), &status)))
     }
 
-    /// Sessions of the peer are still to come: it isn't relieved before they are here.
-    fn hold(&mut self, now: Timestamp) {
-        self.complete = false;
-        self.held_until = Some(now.after(self.preempt_wait));
-        self.surroundings.vrrp.hold(self.preempt_wait);
-    }
-
     /// Has the listing thread do something, unless that waits already.
-    pub(super) fn ask(&mut self, job: Job) {
+    fn ask(&mut self, job: Job) {
         let same = |other: &Job| std::mem::discriminant(other) == std::mem::discriminant(&job);
         if !self.jobs.iter().any(same) {
             self.jobs.push_back(job);

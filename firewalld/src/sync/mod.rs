@@ -27,7 +27,6 @@ mod offers;
 pub(crate) mod policies;
 mod recorder;
 mod report;
-mod roles;
 mod rules;
 pub mod settings;
 mod silence;
@@ -48,6 +47,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use twinwall_control::pair::Policies;
 use twinwall_ctsync::model::{Direction, GroupTag, Identity, Role, Zone};
 use twinwall_ctsync::replica::Place;
@@ -68,7 +68,7 @@ enum Command {
     Roles(Vec<(GroupTag, Role)>),
     Places(Vec<Identity>, SyncSender<Vec<Option<Place>>>),
     Barrier(u32),
-    Keys,
+    Configure(Box<Settings>, oneshot::Sender<Result<(), String>>),
     Stop,
 }
 
@@ -197,9 +197,15 @@ impl Sender {
         answer.recv_timeout(PATIENCE).ok()
     }
 
-    /// Has the file with the keys read again.
-    pub fn renew_keys(&self) {
-        let _ = self.send(Command::Keys);
+    /// Replaces the settings and has the file with the keys read again; returns when they hold.
+    ///
+    /// # Errors
+    /// When they can't be used: then everything is as before.
+    pub async fn configure(&self, settings: Settings) -> Result<(), String> {
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Configure(Box::new(settings), reply);
+        self.send(command).map_err(|reason| reason.to_string())?;
+        outcome.await.unwrap_or_else(|_| Err("twinwalld is stopping".into()))
     }
 
     /// Ends the thread; the peer is told.

@@ -50,8 +50,15 @@ impl Datagrams {
         self.connected = self.connected || self.socket.connect(self.peer).is_ok();
     }
 
+    /// Goes on with another peer.
+    pub(super) fn redirect(&mut self, peer: SocketAddr) {
+        (self.peer, self.connected) = (peer, false);
+        self.connect();
+    }
+
     /// Sends. What can't be sent is lost; the state machine sends again.
     pub(super) fn send(&self, datagram: &[u8]) {
+        // A socket that is still connected to a former peer sends to this one all the same.
         let sent = match self.connected {
             true => self.socket.send(datagram),
             false => self.socket.send_to(datagram, self.peer),

@@ -4,8 +4,9 @@
 //! Goes in: roles. Comes out: jobs for the listing thread, and a filter. Not here: whose sessions
 //! are (crate twinwall-ctsync).
 
-use super::driver::{Driver, SETTLED};
-use super::kernel::Job;
+use super::super::kernel::{Hands, Job};
+use super::{Driver, SETTLED};
+use std::io;
 use std::sync::atomic::Ordering;
 use twinwall_ctsync::model::{GroupTag, Role};
 use twinwall_ctsync::time::Timestamp;
@@ -18,7 +19,12 @@ impl Driver {
     pub(super) fn take_roles(&mut self, roles: Vec<(GroupTag, Role)>, now: Timestamp) {
         let several = roles.len() > 1;
         if several != std::mem::replace(&mut self.several, several) {
-            self.change_filter();
+            if let Err(error) = self.hear(&self.hands) {
+                tracing::error!(%error, "cannot filter conntrack's notifications");
+            }
+            if several {
+                look_at_windows();
+            }
         }
         let active = roles.iter().filter(|(_, role)| *role == Role::Active);
         let active: Vec<GroupTag> = active.map(|(group, _)| *group).collect();
@@ -26,6 +32,7 @@ impl Driver {
         let before = self.hands.standby.swap(standby, Ordering::AcqRel);
         let gives_up = self.active.iter().any(|group| !active.contains(group));
         self.active = active;
+        self.roles.clone_from(&roles);
         self.node.set_roles(now, roles, &mut self.out);
         if standby && !before {
             self.stood_by += 1;
@@ -48,19 +55,13 @@ impl Driver {
         };
     }
 
-    /// With several groups the answer to a session's first packet may come through the other node,
-    /// which has to know of the session then. Otherwise handshakes are no concern of the peer.
-    fn change_filter(&mut self) {
-        let ports = &self.hands.ports;
-        let changed = match self.several {
-            true => self.listener.ignore(ports),
-            false => self.listener.ignore_with_handshakes(ports),
-        };
-        if let Err(error) = changed {
-            tracing::error!(%error, "cannot filter conntrack's notifications");
-        }
-        if self.several {
-            look_at_windows();
+    /// Leaves out the notifications of what these threads write. With several groups the answer to a
+    /// session's first packet may come through the other node, which has to know of the session
+    /// then. Otherwise handshakes are no concern of the peer.
+    pub(super) fn hear(&self, hands: &Hands) -> io::Result<()> {
+        match self.several {
+            true => self.listener.ignore(&hands.ports),
+            false => self.listener.ignore_with_handshakes(&hands.ports),
         }
     }
 }

@@ -1,0 +1,65 @@
+//! What VRRP and the log are told of what happens to the peer.
+
+use super::{Driver, Timestamp};
+use twinwall_ctsync::model::Role;
+use twinwall_ctsync::replica::Event;
+use twinwall_vrrp::action::State;
+use twinwall_vrrp::router::PeerReport;
+
+impl Driver {
+    pub(super) fn tell(&mut self, event: Event, now: Timestamp) {
+        self.silence.hear(event, now);
+        let vrrp = self.surroundings.vrrp.clone();
+        match event {
+            Event::PeerAlive => vrrp.peer(PeerReport::Alive),
+            Event::PeerSilent => vrrp.peer(PeerReport::Silent),
+            Event::PeerGone => vrrp.peer(PeerReport::Gone),
+            Event::PeerStarted => self.hold(now),
+            Event::PeerRole { group, role } => {
+                let state = match role {
+                    Role::Active => State::Active,
+                    Role::Backup => State::Backup,
+                    Role::Unknown => State::Initialize,
+                };
+                vrrp.peer_state(group, state);
+            }
+            Event::HaveEverything => {
+                self.complete = true;
+                self.allow_when_settled(now);
+            }
+            Event::PeerReady { id } => vrrp.peer_ready(id),
+            _ => {}
+        }
+        match event {
+            Event::PeerGone
+            | Event::PeerStarted
+            | Event::ResyncBegan { .. }
+            | Event::ResyncEnded { .. }
+            | Event::HaveEverything
+            | Event::KeysAgree => tracing::info!("sync: {event}"),
+            Event::PeerAlive
+            | Event::PeerSilent
+            | Event::PeerRole { .. }
+            // For a moment at each takeover; VRRP tells when it lasts.
+            | Event::BothActive { .. }
+            | Event::PeerReady { .. } => tracing::debug!("sync: {event}"),
+            _ => tracing::warn!("sync: {event}"),
+        }
+    }
+
+    /// This node may take over once it has the sessions of the peer, and its policy if that is
+    /// newer and can be loaded.
+    pub(super) fn allow_when_settled(&mut self, now: Timestamp) {
+        if self.complete && self.node.is_policy_settled(now) {
+            (self.complete, self.held_until) = (false, None);
+            self.surroundings.vrrp.allow();
+        }
+    }
+
+    /// Sessions of the peer are still to come: it isn't relieved before they are here.
+    pub(super) fn hold(&mut self, now: Timestamp) {
+        self.complete = false;
+        self.held_until = Some(now.after(self.settings.preempt_wait));
+        self.surroundings.vrrp.hold(self.settings.preempt_wait);
+    }
+}
