@@ -206,11 +206,10 @@ fn what_the_peer_refuses_is_told_on_both_sides_and_changes_nothing_there() {
 
 #[test]
 fn with_hold_an_offer_waits_for_an_operator() {
-    let Some(mut bed) = up("policy: hold") else { return };
+    let Some(bed) = up("policy: hold") else { return };
     set(&bed, Side::B, "policy: hold");
-    bed.stop(Side::B).unwrap();
-    bed.start(Side::B).unwrap();
-    wait_met(&bed);
+    ask(&bed, Side::B, &Request::Reload).unwrap();
+    wait_same(&bed, "first");
     let refused = ask(&bed, Side::B, &Request::ApplyOffered).unwrap_err();
     assert!(refused.contains("no policy of the peer waits here"), "{refused}");
     for name in ["second", "third"] {
@@ -312,6 +311,42 @@ fn a_reload_of_unchanged_files_leaves_the_policy_of_the_peer() {
     fs::write(&bed.testbed().record().policy, named("edited")).unwrap();
     assert_eq!(ask(&bed, Side::B, &Request::Reload).unwrap().policy, "edited");
     wait_same(&bed, "edited");
+}
+
+#[test]
+fn a_changed_section_holds_at_a_reload_and_a_bad_one_changes_nothing() {
+    let Some(bed) = up("policy: section sync") else { return };
+    let alive = |side: Side| {
+        let status: sync::Status = bed.gateway(side).unwrap().ask(&Request::Sync).unwrap();
+        (status.peer == "alive" && status.complete).then_some(())
+    };
+    let gateway = bed.gateway(Side::B).unwrap();
+    let before = fs::read_to_string(gateway.config_path()).unwrap();
+    let bad = before.replace("key-file: ", "key-file: /nowhere");
+    for (text, reason) in [
+        (bad, "session replication is as before: session replication: cannot read the key file"),
+        (before.replace("local: 10.255.0.2", "local: fe80::1"), "don't go together"),
+    ] {
+        gateway.configure(&text).unwrap();
+        let refused = ask(&bed, Side::B, &Request::Reload).unwrap_err();
+        assert!(refused.contains(reason), "{refused}");
+        bed.wait("they go on as before", || alive(Side::A).and(alive(Side::B)));
+    }
+    gateway.configure(&before).unwrap();
+    // Another port on both: they lose each other and meet again, and so do they with others.
+    for line in ["port: 4790", "heartbeat: 4ms"] {
+        set(&bed, Side::B, line);
+        ask(&bed, Side::B, &Request::Reload).unwrap();
+        if line.starts_with("port") {
+            bed.wait("they don't hear each other", || alive(Side::A).is_none().then_some(()));
+        }
+        set(&bed, Side::A, line);
+        ask(&bed, Side::A, &Request::Reload).unwrap();
+        bed.wait("they have met again", || alive(Side::A).and(alive(Side::B)));
+    }
+    let report = apply(&bed, Side::A, &named("elsewhere"));
+    assert_eq!(state(report.peer.as_ref()), "taken", "{report:?}");
+    assert!(bed.state(Side::A) == "active" && bed.takeovers(Side::B) == 0);
 }
 
 #[test]
