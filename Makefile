@@ -1,5 +1,5 @@
-# make demo   shows what Twinwall does, with real traffic in network namespaces
-#             (DEMO_OPTIONS='--rules 10000' with more rules)
+# make demo   shows what Twinwall does, with real traffic in network namespaces, and draws it in
+#             target/demo/report.html (DEMO_OPTIONS='--rules 10000' with more rules)
 # make test   all tests
 # make check  what CI asks for besides: format, lints, licences, architecture, units
 # make fuzz   fuzzes the parsers, FUZZ_SECONDS each

@@ -13,6 +13,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 use twinwall_testbed::testing::{eventually, need};
 use twinwall_testbed::{Signal, Testbed, host};
@@ -123,8 +124,12 @@ fn checks(report: &Value) -> Vec<&Value> {
     chapters.iter().flat_map(|chapter| chapter["checks"].as_array().unwrap()).collect()
 }
 
+/// The whole demo runs alone: it measures, and its gateways have to be on time.
+static ALONE: RwLock<()> = RwLock::new(());
+
 #[test]
 fn demo_holds_and_reports_what_it_saw() {
+    let _alone = ALONE.write().unwrap_or_else(PoisonError::into_inner);
     let Some(demo) = Demo::new("demo") else { return };
     let before = machine();
     let output = finish(demo.start(&[], None), WHOLE);
@@ -234,6 +239,7 @@ fn check_page(page: &str, pair: &Value) {
 
 #[test]
 fn demo_leaves_nothing_behind_when_it_is_interrupted() {
+    let _others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let Some(demo) = Demo::new("demo") else { return };
     let places =
         [("appliance", "[renumbered]"), ("twinwall", "[renumbered]"), ("pair", "[reload]")];
@@ -254,6 +260,7 @@ fn demo_leaves_nothing_behind_when_it_is_interrupted() {
 
 #[test]
 fn demo_leaves_nothing_behind_when_it_is_killed() {
+    let _others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let Some(demo) = Demo::new("demo") else { return };
     for (chapter, step) in [("twinwall", "[renumbered]"), ("pair", "[death]")] {
         let mut child = demo.start(&["--chapter", chapter], None);
@@ -281,6 +288,7 @@ fn programs(built: &[&str], twinwall: Option<&str>) -> tempfile::TempDir {
 
 #[test]
 fn demo_fails_when_sessions_do_not_follow_the_policy() {
+    let _others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let Some(demo) = Demo::new("demo") else { return };
     // Whatever is to be applied, the first policy stays.
     let real = host::binary(&host::binaries().unwrap(), "twinwall").unwrap();
@@ -316,6 +324,7 @@ fn demo_fails_when_sessions_do_not_follow_the_policy() {
 
 #[test]
 fn demo_fails_when_a_step_cannot_be_done() {
+    let _others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let Some(demo) = Demo::new("demo") else { return };
     let script = "#!/bin/sh\necho the control socket is on fire >&2\nexit 1\n";
     let programs = programs(&["testbed", "traffic", "twinwalld"], Some(script));
@@ -330,6 +339,7 @@ fn demo_fails_when_a_step_cannot_be_done() {
 
 #[test]
 fn demo_names_what_is_missing() {
+    let _others = ALONE.read().unwrap_or_else(PoisonError::into_inner);
     let Some(demo) = Demo::new("demo") else { return };
     let programs = programs(&["testbed", "traffic"], None);
     let output = finish(demo.start(&["--chapter", "twinwall"], Some(programs.path())), WHOLE);

@@ -8,11 +8,12 @@ use crate::chapter::{Chapter, Scene};
 use crate::chapters::PATIENCE;
 use crate::error::Error;
 use crate::page::{self, number};
-use crate::pair::bed::Bed;
+use crate::pair::bed::{self, Bed};
 use crate::pair::sessions::{ALL, EACH, Ends, Sessions};
 use crate::pair::timeline::{self, Mark, Moment, SLOT_MS, STALL_MS, Timeline};
 use crate::pair::watch::Watch;
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::{Duration, Instant};
 use twinwall_testbed::clock;
 use twinwall_testbed::scenario::fault::Fault;
@@ -53,12 +54,22 @@ fn run(scene: &mut Scene<'_>) -> Result<(), Error> {
     page::raw("  dmz    10.20.0.10 ----+---- gw-b ----+\n");
     let bed = Bed::up(scene)?;
     let mut story = begin(scene, bed)?;
-    reload(scene, &mut story)?;
-    death(scene, &mut story)?;
-    failback(scene, &mut story)?;
-    handover(scene, &mut story, Side::A, "handover", "gw-a hands over", &["failover", "now"])?;
-    handover(scene, &mut story, Side::B, "back", "gw-a takes back", &["failover", "back"])?;
-    end(scene, story)
+    match tell(scene, &mut story) {
+        // What the sessions saw until then says most about why.
+        Err(error) if !matches!(error, Error::Interrupted) => {
+            let _ = end(scene, story);
+            Err(error)
+        }
+        told => told.and_then(|()| end(scene, story)),
+    }
+}
+
+fn tell(scene: &mut Scene<'_>, story: &mut Story) -> Result<(), Error> {
+    reload(scene, story)?;
+    death(scene, story)?;
+    failback(scene, story)?;
+    handover(scene, story, Side::A, "handover", "gw-a hands over", &["failover", "now"])?;
+    handover(scene, story, Side::B, "back", "gw-a takes back", &["failover", "back"])
 }
 
 fn begin(scene: &mut Scene<'_>, bed: Bed) -> Result<Story, Error> {
@@ -162,6 +173,7 @@ fn end(scene: &mut Scene<'_>, story: Story) -> Result<(), Error> {
     let ends = story.sessions.stop()?;
     let nodes = story.watch.finish(story.zero, stopped);
     let timeline = timeline::assemble(story.zero, stopped, &story.moments, &ends, nodes);
+    scene.figure("longest_stalls", timeline::longest(story.zero, &ends));
     check_stalls(scene, &timeline);
     check_ends(scene, &ends);
     scene.timeline(timeline);
@@ -253,6 +265,8 @@ impl Story {
         let [before, after] = DECIDERS;
         let rules = if changed { after } else { before };
         let deciders = self.bed.deciders(side)?;
+        // All of them, should one be where none is expected.
+        scene.figure(format!("{step}_deciders"), &deciders);
         let each = rules.map(|rule| deciders.get(rule).copied().unwrap_or(0));
         let held = each == [EACH; 2] && deciders.values().sum::<usize>() == ALL;
         let name = format!("{step}: sessions on {}", rules.join(", "));
@@ -266,6 +280,7 @@ impl Story {
         };
         let earlier = self.hits();
         let seen = scene.wait("the hits of both rules", PATIENCE, || {
+            thread::sleep(bed::RESPITE);
             let seen = least(&earlier);
             Ok(if seen >= HITS { Ok(seen) } else { Err(format!("so far {seen}")) })
         })?;

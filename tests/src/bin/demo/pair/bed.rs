@@ -13,6 +13,7 @@ use crate::system::{self, CONNTRACK, NFT};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 use twinwall_control::{Request, SessionFilter, report, sync, vrrp};
 use twinwall_testbed::scenario::pair::Side;
@@ -30,6 +31,9 @@ pub(crate) const BACKUP: &str = "backup";
 
 /// Between two adverts of the active gateway.
 const ADVERTS: Duration = Duration::from_millis(50);
+
+/// Between two questions that cost the gateways much: whoever asks must not be what keeps them busy.
+pub(crate) const RESPITE: Duration = Duration::from_millis(250);
 
 /// What a session is to both gateways alike: protocol, addresses, translation.
 type Identity = (IpAddr, u16, IpAddr, u16, Option<String>, Option<String>);
@@ -176,7 +180,11 @@ impl Bed {
         let found = scene.wait("both gateways to have the same sessions", WITHIN, || {
             let [a, b] = [sessions(&self.a)?, sessions(&self.b)?].map(by_identity);
             last = compared(&a, &b);
-            Ok(if last.is_good() { Ok(()) } else { Err(format!("so far {last:?}")) })
+            if last.is_good() {
+                return Ok(Ok(()));
+            }
+            thread::sleep(RESPITE);
+            Ok(Err(format!("so far {last:?}")))
         });
         match found {
             Ok(()) | Err(Error::Late { .. }) => Ok(last),

@@ -5,6 +5,7 @@
 
 use crate::pair::sessions::{Ends, Session, shared};
 use serde::Serialize;
+use std::net::SocketAddr;
 use twinwall_testbed::traffic::reception::milliseconds;
 use twinwall_testbed::traffic::report::{Steady, TcpSteady};
 
@@ -101,6 +102,40 @@ pub(crate) struct Moment {
     pub(crate) at: u64,
     /// When all had to be well again.
     pub(crate) settled: u64,
+}
+
+/// A stall of one session, for those who look for its cause.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Stall {
+    /// The end that opened the session, as it sees itself and the other one.
+    pub(crate) opened: [Option<SocketAddr>; 2],
+    /// Whether it was the direction to the outside.
+    pub(crate) outward: bool,
+    pub(crate) from_ms: f64,
+    pub(crate) until_ms: f64,
+}
+
+/// The longest stalls of all, the longest first.
+pub(crate) fn longest(zero: u64, ends: &Ends) -> Vec<Stall> {
+    /// More would not say more.
+    const SHOWN: usize = 20;
+    let of = |session: &Session, outward: bool| -> Vec<Stall> {
+        let opened = [session.opened.local, Some(session.opened.peer)];
+        let stalls = late(session, outward).filter(is_stall);
+        let stall = |(sent, came)| Stall {
+            opened,
+            outward,
+            from_ms: since(zero, sent),
+            until_ms: since(zero, came),
+        };
+        stalls.map(stall).collect()
+    };
+    let both = |session| [of(session, true), of(session, false)].concat();
+    let mut stalls: Vec<Stall> = ends.sessions().flat_map(both).collect();
+    let length = |stall: &Stall| stall.until_ms - stall.from_ms;
+    stalls.sort_by(|a, b| length(b).total_cmp(&length(a)));
+    stalls.truncate(SHOWN);
+    stalls
 }
 
 /// Puts everything together. `zero` and `end` are readings of the clock.
@@ -248,6 +283,8 @@ pub(crate) mod tests {
         assert_eq!((first.alive, first.stalled), (1, 1));
         assert_eq!((second.longest_ms, second.stalled), ([15.0, 0.0], 0));
         assert_eq!(second.worst, None);
+        let longest: Vec<_> = longest(100 * MS, &ends).iter().map(|one| one.until_ms).collect();
+        assert_eq!(longest, [200.0, 149.0]);
         let stalls = timeline.directions.map(|direction| direction.stalls);
         assert_eq!(stalls, [vec![(99.0, 149.0)], vec![(105.0, 200.0)]]);
     }

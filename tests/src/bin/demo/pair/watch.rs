@@ -13,10 +13,11 @@ use twinwall_control::{Request, vrrp};
 use twinwall_testbed::{Gateway, clock};
 
 /// Between two questions.
-const PAUSE: Duration = Duration::from_millis(25);
+const PAUSE: Duration = Duration::from_millis(40);
 
-/// Sessions are counted each so many questions, and whenever the state has changed.
-const SESSIONS_EVERY: u32 = 6;
+/// Sessions are counted each so many questions, and whenever the state has changed: to list them
+/// costs the gateway much more than to say what it is.
+const SESSIONS_EVERY: u32 = 10;
 
 /// A gateway's answers.
 #[derive(Clone, Debug, Default)]
