@@ -130,7 +130,8 @@ fn failback(scene: &mut Scene<'_>, story: &mut Story) -> Result<(), Error> {
     let returned = Fault::Silent(Side::A).end(story.bed.testbed())?;
     story.mark_at("return", "gw-a returns", returned);
     story.settle();
-    story.bed.gateway(Side::A).start()?;
+    story.bed.gateway(Side::A).launch()?;
+    story.bed.gateway(Side::A).wait_ready(PATIENCE)?;
     story.bed.wait_active(scene, Side::A)?;
     let active = story.watch.active_since(story.bed.gateway(Side::A));
     story.mark_at("fail-back", "fail-back", active.unwrap_or_else(clock::now).max(returned));

@@ -141,8 +141,10 @@ impl Sessions {
     }
 }
 
-/// With real-time priority where that is allowed: a busy machine shall not look like a stall.
+/// With real-time priority where that is allowed: a busy machine shall not look like a stall. It is
+/// the lowest one, so that the gateways' threads for VRRP come first.
 fn start(node: &Node, side: &str, address: &str) -> Result<Process, Error> {
+    const REAL_TIME: [&str; 2] = ["--rr", "1"];
     let [connections, interval, chunk, longest] =
         [EACH.to_string(), INTERVAL_MS.to_string(), CHUNK.to_string(), LONGEST.to_string()];
     let options = [
@@ -151,9 +153,9 @@ fn start(node: &Node, side: &str, address: &str) -> Result<Process, Error> {
         &["--for", &longest],
     ]
     .concat();
-    let allowed = node.command("chrt")?.args(["--fifo", "10", "true"]).output()?.code() == 0;
+    let allowed = node.command("chrt")?.args(REAL_TIME).arg("true").output()?.code() == 0;
     let command = if allowed {
-        node.command("chrt")?.args(["--fifo", "10", "traffic"]).args(options)
+        node.command("chrt")?.args(REAL_TIME).arg("traffic").args(options)
     } else {
         node.traffic(options)?
     };
