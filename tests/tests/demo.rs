@@ -1,6 +1,7 @@
 //! The demo shows what it says, fails when it has to, and never leaves anything behind.
 
 #![expect(
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "helpers of tests fail as tests do, by panicking"
