@@ -173,7 +173,7 @@ fn demo_holds_and_reports_what_it_saw() {
 
 /// A check as the page has it.
 fn check_row(check: &Value) -> String {
-    let text = |key: &str| check[key].as_str().unwrap();
+    let text = |key: &str| check[key].as_str().unwrap().replace('\'', "&#39;");
     format!(
         "<th scope=\"row\">{}</th>\n<td class=\"number\">{}</td>\n<td class=\"number\">{}</td>\n",
         text("name"),
