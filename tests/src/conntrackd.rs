@@ -135,30 +135,6 @@ pub fn notify(gateway: &Gateway) -> Result<String, Error> {
     Ok(line("master", "primary") + &line("backup", "backup") + &line("fault", "fault"))
 }
 
-/// A stateful filter for a gateway with keepalived, which lets the LAN begin sessions, and either
-/// side if `both`; with `shared`, translated to the WAN's shared address.
-#[must_use]
-pub fn filter(both: bool, shared: bool) -> String {
-    let begin = if both { "" } else { "ip saddr 10.0.0.0/16 " };
-    let nat = if shared {
-        let address = Segment::Wan.address(1);
-        format!(
-            "chain nat {{ type nat hook postrouting priority srcnat; \
-             ip saddr 10.0.0.0/16 ip daddr 198.51.100.0/24 snat ip to {address}; }}\n"
-        )
-    } else {
-        String::new()
-    };
-    let untracked = "udp dport 3780 notrack; meta l4proto 112 notrack;";
-    format!(
-        "table inet peer\ndelete table inet peer\ntable inet peer {{\n\
-         chain in {{ type filter hook prerouting priority raw; {untracked} }}\n\
-         chain out {{ type filter hook output priority raw; {untracked} }}\n\
-         chain forward {{ type filter hook forward priority 0; policy drop; ct state invalid drop; \
-         ct state established,related accept; {begin}ct state new accept; }}\n{nat}}}\n"
-    )
-}
-
 /// What it has printed on a gateway since the testbed is up.
 #[must_use]
 pub fn log(gateway: &Gateway) -> String {

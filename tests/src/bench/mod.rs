@@ -17,7 +17,8 @@ mod stall;
 mod steps;
 
 use crate::error::Error;
-use crate::scenario::pair::{Pair, Peer, Rules};
+use crate::scenario::pair::{Pair, Peer};
+use crate::scenario::rules::Rules;
 use crate::scenario::run::{self, Values};
 use crate::vrrp::{Family, Vrrp};
 use limits::Raised;
@@ -84,7 +85,8 @@ pub fn fast() -> Vrrp {
 }
 
 impl Plan {
-    /// Runs it. `progress` is told of each run and of each that failed.
+    /// Runs it. `progress` is told of each run and of each that failed, and `row_done` gets what is
+    /// known so far after each row.
     ///
     /// # Errors
     /// When a pair can't be built at all; a run that fails is made once more, and then reported as
@@ -92,6 +94,7 @@ impl Plan {
     pub fn run(
         &self,
         mut progress: impl FnMut(Row, Peer, u32, Result<&Values, &Error>),
+        mut row_done: impl FnMut(&Table) -> Result<(), Error>,
     ) -> Result<Table, Error> {
         let mut table = Table::begin(self.runs);
         for &row in &self.rows {
@@ -123,6 +126,8 @@ impl Plan {
             }
             let each = self.peers.iter().zip(values);
             table.rows.extend(each.map(|(&peer, values)| Runs::new(row, peer, values)));
+            table = table.end();
+            row_done(&table)?;
         }
         Ok(table.end())
     }

@@ -13,7 +13,7 @@ use twinwall_control::{Request, sync};
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// How long a watch goes on when nothing comes any more.
-const IDLE: Duration = Duration::from_secs(3);
+const IDLE: Duration = Duration::from_secs(10);
 
 /// The sessions of a step.
 #[derive(Clone, Copy, Debug)]

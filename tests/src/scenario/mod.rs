@@ -5,9 +5,11 @@
 //! Not here: options and printing (the binary `testbed`).
 
 pub mod answers;
+mod copying;
 pub mod fault;
 pub mod pair;
 pub mod report;
+pub mod rules;
 pub mod run;
 
 use crate::error::Error;

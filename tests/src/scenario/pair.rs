@@ -6,6 +6,7 @@
 use crate::conntrackd::{self, Conntrackd};
 use crate::error::{Attempt, Error};
 use crate::keepalived::Keepalived;
+use crate::scenario::rules::Rules;
 use crate::testbed::Testbed;
 use crate::testing::eventually;
 use crate::topology::Gateways;
@@ -86,47 +87,6 @@ impl Side {
 /// How long a pair may take to agree, besides its own timers.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-const POLICY: &str = "\
-version: 1
-name: scenario
-defaults: { action: drop, log: false, on_change: rematch }
-zones:
-  wan: { interfaces: [eth0] }
-  lan: { interfaces: [eth1] }
-  dmz: { interfaces: [eth2] }
-  sync: { interfaces: [eth3] }
-services:
-  stream: { udp: [7000] }
-  ping: { icmp: [echo-request], icmpv6: [echo-request] }
-rules:
-  - { seq: 10, name: pair, from: sync, to: self, action: accept }";
-
-const BOTH: &str = "
-  - { seq: 30, name: ping, from: any, to: any, service: ping, action: accept }
-  - { seq: 40, name: out, from: lan, to: wan, service: stream, action: accept }
-  - { seq: 50, name: back, from: wan, to: lan, action: accept }
-";
-
-const OUT: &str = "
-  - { seq: 30, name: out, from: lan, to: wan, action: accept }
-";
-
-const SHARED: &str = "\
-nat:
-  - { seq: 10, name: shared, from: lan, to: wan, snat: 203.0.113.1, family: ipv4 }
-";
-
-impl Rules {
-    fn policy(self) -> String {
-        let rules = match self {
-            Self::Both => BOTH.to_owned(),
-            Self::Out => OUT.to_owned(),
-            Self::Shared => format!("{OUT}{SHARED}"),
-        };
-        format!("{POLICY}{rules}")
-    }
-}
-
 /// A pair that is up.
 #[derive(Debug)]
 pub struct Pair {
@@ -134,21 +94,8 @@ pub struct Pair {
     peers: [Peer; 2],
     vrrp: Vrrp,
     keepalived: [Option<Keepalived>; 2],
-    conntrackd: [Option<Conntrackd>; 2],
-    rules: Rules,
-}
-
-/// What both gateways let through, whatever runs on them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Rules {
-    /// LAN and WAN may both begin sessions, so that a gap is that of VRRP and not that of a session
-    /// which the other gateway doesn't know.
-    #[default]
-    Both,
-    /// The LAN may begin sessions to the WAN, nobody else any.
-    Out,
-    /// The same, and they are translated to the shared address.
-    Shared,
+    pub(super) conntrackd: [Option<Conntrackd>; 2],
+    pub(super) rules: Rules,
 }
 
 impl Pair {
@@ -295,72 +242,6 @@ impl Pair {
         let started = Keepalived::start(gateway, &vrrp.keepalived(side.name()))?;
         *self.slot(side) = Some(started);
         Ok(())
-    }
-
-    /// Starts what copies sessions, where it is a daemon of its own and isn't running.
-    ///
-    /// # Errors
-    /// When it ends at once.
-    pub fn start_copying(&mut self, side: Side) -> Result<(), Error> {
-        let gateway = self.gateway(side)?;
-        if self.peer(side) != Peer::Conntrackd {
-            return if gateway.is_running() { Ok(()) } else { gateway.start() };
-        }
-        if self.copying(side).is_none() {
-            let shared = self.rules == Rules::Shared;
-            let filter = conntrackd::filter(self.rules == Rules::Both, shared);
-            gateway.command("nft")?.args(["-f", "-"]).input(filter).run()?;
-            let loose = "echo 0 >/proc/sys/net/netfilter/nf_conntrack_tcp_loose";
-            gateway.run("sh", &["-ec", loose])?;
-            let started = Conntrackd::start(&gateway)?;
-            *self.copying_slot(side) = Some(started);
-        }
-        Ok(())
-    }
-
-    /// Kills the daemon that copies sessions; of Twinwall there is only one.
-    ///
-    /// # Errors
-    /// When it isn't running.
-    pub fn kill9_copying(&mut self, side: Side) -> Result<(), Error> {
-        if self.peer(side) != Peer::Conntrackd {
-            return self.kill9(side);
-        }
-        self.copying_slot(side).take().map_or(Ok(()), |daemon| daemon.kill9())
-    }
-
-    /// Stops the daemon that copies sessions where it is (SIGSTOP), or lets it go on.
-    ///
-    /// # Errors
-    /// When it isn't running.
-    pub fn freeze_copying(&mut self, side: Side, frozen: bool) -> Result<(), Error> {
-        if self.peer(side) != Peer::Conntrackd {
-            return self.freeze(side, frozen);
-        }
-        if let Some(daemon) = self.copying(side) {
-            daemon.signal(if frozen { Signal::STOP } else { Signal::CONT });
-        }
-        Ok(())
-    }
-
-    /// The process that copies sessions, as seen from outside the testbed.
-    #[must_use]
-    pub fn copying_pid(&self, side: Side) -> Option<u32> {
-        match self.peer(side) {
-            Peer::Conntrackd => self.copying(side).map(Conntrackd::pid),
-            Peer::Keepalived => None,
-            Peer::Twinwall | Peer::TwinwallSync => self.gateway(side).ok()?.pid(),
-        }
-    }
-
-    /// conntrackd on a gateway, if it is running there.
-    #[must_use]
-    pub const fn copying(&self, side: Side) -> Option<&Conntrackd> {
-        let [a, b] = &self.conntrackd;
-        match side {
-            Side::A => a.as_ref(),
-            Side::B => b.as_ref(),
-        }
     }
 
     /// Stops it in good order.
@@ -540,11 +421,6 @@ impl Pair {
             text.push_str(&format!("{} holds {held}; its log:\n{}\n", side.name(), end.join("\n")));
         }
         text
-    }
-
-    fn copying_slot(&mut self, side: Side) -> &mut Option<Conntrackd> {
-        let [a, b] = &mut self.conntrackd;
-        if side == Side::A { a } else { b }
     }
 
     fn slot(&mut self, side: Side) -> &mut Option<Keepalived> {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use twinwall_testbed::Vrrp;
 use twinwall_testbed::bench::Scale;
 use twinwall_testbed::bench::fault::{self, Fault};
-use twinwall_testbed::scenario::pair::{Peer, Rules, Side};
+use twinwall_testbed::scenario::pair::{Peer, Side};
+use twinwall_testbed::scenario::rules::Rules;
 use twinwall_testbed::scenario::run::Values;
 use twinwall_testbed::testing::need;
 

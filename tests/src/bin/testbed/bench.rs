@@ -60,18 +60,26 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Error> {
         scale: Scale::default(),
         binaries: None,
     };
-    let found = plan.run(progress)?;
-    let table = found.markdown();
-    if let Some(path) = &options.write {
-        LINES.replace(path, &table)?;
-    }
-    if let Some(path) = &options.json {
-        let failed = |source| Error::Io { attempt: format!("write {}", path.display()), source };
-        fs::write(path, json(&found)).map_err(failed)?;
-    }
-    print(&table);
+    // After each row, so that a run that is ended early has not been for nothing.
+    let found = plan.run(progress, |table| options.store(table))?;
+    options.store(&found)?;
+    print(&found.markdown());
     let held = found.rows.iter().all(|runs| runs.held.values().all(|held| *held));
     Ok(if options.asserted && !held { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+impl Options {
+    fn store(&self, found: &Table) -> Result<(), Error> {
+        if let Some(path) = &self.write {
+            LINES.replace(path, &found.markdown())?;
+        }
+        if let Some(path) = &self.json {
+            let failed =
+                |source| Error::Io { attempt: format!("write {}", path.display()), source };
+            fs::write(path, json(found)).map_err(failed)?;
+        }
+        Ok(())
+    }
 }
 
 fn row(name: &str) -> Result<Row, String> {
