@@ -22,7 +22,7 @@ use crate::scenario::rules::Rules;
 use crate::scenario::run::{self, Values};
 use crate::vrrp::{Family, Vrrp};
 use limits::Raised;
-use report::{Runs, Table};
+use report::Table;
 use row::Row;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -86,7 +86,7 @@ pub fn fast() -> Vrrp {
 
 impl Plan {
     /// Runs it. `progress` is told of each run and of each that failed, and `row_done` gets what is
-    /// known so far after each row.
+    /// known so far.
     ///
     /// # Errors
     /// When a pair can't be built at all; a run that fails is made once more, and then reported as
@@ -97,39 +97,47 @@ impl Plan {
         mut row_done: impl FnMut(&Table) -> Result<(), Error>,
     ) -> Result<Table, Error> {
         let mut table = Table::begin(self.runs);
-        for &row in &self.rows {
-            let raised = match row {
-                Row::ResyncMany => Raised::to(self.scale.many / 10 * 11),
-                _ => Ok(None),
-            };
-            if let Err(reason) = &raised {
-                table.not_measured(row, reason);
-                continue;
-            }
-            let mut values = vec![Vec::new(); self.peers.len()];
-            for run in 1..=row.runs(self.runs) {
-                for (&peer, values) in self.peers.iter().zip(&mut values) {
-                    for _ in 0..2 {
-                        let found = self.once(row, peer);
-                        progress(row, peer, run, found.as_ref());
-                        match found {
-                            Ok(found) => {
-                                values.push(found);
-                                break;
-                            }
-                            Err(error @ Error::Unavailable(_)) => return Err(error),
-                            // A busy machine may keep keepalived from its turn, which ends it.
-                            Err(_) => {}
-                        }
+        // All rows once, then all of them again: a load that changes is shared by all.
+        for run in 1..=self.runs {
+            for &row in self.rows.iter().filter(|row| run <= row.runs(self.runs)) {
+                let raised = match row {
+                    Row::ResyncMany => Raised::to(self.scale.many / 10 * 11),
+                    _ => Ok(None),
+                };
+                if let Err(reason) = &raised {
+                    table.not_measured(row, reason);
+                    continue;
+                }
+                for &peer in &self.peers {
+                    if let Some(values) = self.twice(row, peer, run, &mut progress)? {
+                        table.add(row, peer, values);
                     }
                 }
+                row_done(&table)?;
             }
-            let each = self.peers.iter().zip(values);
-            table.rows.extend(each.map(|(&peer, values)| Runs::new(row, peer, values)));
-            table = table.end();
-            row_done(&table)?;
         }
-        Ok(table.end())
+        Ok(table)
+    }
+
+    /// One run, and another one if it fails: a busy machine may keep keepalived from its turn, which
+    /// ends it.
+    fn twice(
+        &self,
+        row: Row,
+        peer: Peer,
+        run: u32,
+        progress: &mut impl FnMut(Row, Peer, u32, Result<&Values, &Error>),
+    ) -> Result<Option<Values>, Error> {
+        for _ in 0..2 {
+            let found = self.once(row, peer);
+            progress(row, peer, run, found.as_ref());
+            match found {
+                Ok(values) => return Ok(Some(values)),
+                Err(error @ Error::Unavailable(_)) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(None)
     }
 
     /// One run of a row, with a pair of its own.

@@ -79,8 +79,18 @@ impl Table {
         self.not_measured.insert(row.name(), reason.to_owned());
     }
 
-    /// Judges the aims.
-    pub(super) fn end(mut self) -> Self {
+    /// Adds a run, and judges the aims anew.
+    pub(super) fn add(&mut self, row: Row, peer: Peer, values: Values) {
+        let same = |runs: &Runs| runs.of == row && runs.peer == peer;
+        let place = self.rows.iter().position(same);
+        let mut all = place.map_or_else(Vec::new, |place| self.rows.remove(place).runs);
+        all.push(values);
+        let runs = Runs::new(row, peer, all);
+        self.rows.insert(place.unwrap_or(self.rows.len()), runs);
+        self.judge();
+    }
+
+    fn judge(&mut self) {
         self.load = [self.load.first().copied().unwrap_or_default(), load()];
         let peers: Vec<_> = self.rows.iter().map(|r| (r.of, r.peer, r.summary.clone())).collect();
         for runs in self.rows.iter_mut().filter(|runs| runs.peer == Peer::TwinwallSync) {
@@ -97,7 +107,6 @@ impl Table {
                 }
             }
         }
-        self
     }
 
     /// For `docs/performance.md`: a line for each measure, the peers side by side.
@@ -105,7 +114,7 @@ impl Table {
     pub fn markdown(&self) -> String {
         let [before, after] = self.load;
         let mut text = format!(
-            "{} runs of each row in turn, median / worst; {} processors, load {before:.1} at the \
+            "Up to {} runs of each row, the peers in turn, median / worst; {} processors, load {before:.1} at the \
              beginning and {after:.1} at the end.\n\n| | | keepalived, conntrackd | Twinwall | aim \
              | held |\n|---|---|---|---|---|---|\n",
             self.runs, self.processors
@@ -185,20 +194,19 @@ fn load() -> f64 {
 mod tests {
     use super::*;
 
-    fn runs(peer: Peer, seconds: &[f64], missing: &[f64]) -> Runs {
-        let run = |(seconds, missing): (&f64, &f64)| {
+    fn add(table: &mut Table, peer: Peer, seconds: &[f64], missing: &[f64]) {
+        for (seconds, missing) in seconds.iter().zip(missing) {
             let values = [("seconds", *seconds), ("missing", *missing)];
-            values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-        };
-        Runs::new(Row::Resync, peer, seconds.iter().zip(missing).map(run).collect())
+            let values = values.into_iter().map(|(name, value)| (name.to_owned(), value));
+            table.add(Row::Resync, peer, values.collect());
+        }
     }
 
     #[test]
     fn an_aim_of_never_is_broken_by_one_run() {
         let mut table = Table::begin(3);
-        table.rows.push(runs(Peer::TwinwallSync, &[0.4, 0.3, 9.0], &[0.0, 0.0, 1.0]));
-        table.rows.push(runs(Peer::Conntrackd, &[0.5, 0.6, 0.7], &[5.0, 6.0, 7.0]));
-        let table = table.end();
+        add(&mut table, Peer::TwinwallSync, &[0.4, 0.3, 9.0], &[0.0, 0.0, 1.0]);
+        add(&mut table, Peer::Conntrackd, &[0.5, 0.6, 0.7], &[5.0, 6.0, 7.0]);
         let held = &table.rows[0].held;
         assert_eq!((held["seconds"], held["missing"]), (true, false));
         let text = table.markdown();
@@ -212,6 +220,6 @@ mod tests {
     fn what_was_not_measured_is_said() {
         let mut table = Table::begin(1);
         table.not_measured(Row::ResyncMany, "no root");
-        assert!(table.end().markdown().contains("not measured: no root"));
+        assert!(table.markdown().contains("not measured: no root"));
     }
 }
