@@ -98,7 +98,7 @@ pub(super) struct Driver {
     /// How often this node began to stand by, and the last of these times in which all sessions
     /// could forget their windows.
     stood_by: u64,
-    forgotten: u64,
+    forgotten: Option<u64>,
 }
 
 impl Driver {
@@ -164,7 +164,7 @@ impl Driver {
             several: false,
             active: Vec::new(),
             stood_by: 0,
-            forgotten: 0,
+            forgotten: None,
         })
     }
 
@@ -334,7 +334,7 @@ impl Driver {
                     }
                 }
                 Found::End { complete } => self.node.dump_end(now, complete, &mut self.out),
-                Found::Forgotten(time) => self.forgotten = time,
+                Found::Forgotten(time) => self.forgotten = Some(time),
                 Found::Windowless(left) => {
                     let standby = self.hands.standby.load(Ordering::Acquire);
                     let again = !standby && left.is_none_or(|left| left > 0);
@@ -408,6 +408,13 @@ impl Driver {
     fn policies(&self) -> Policies {
         let status = self.node.offer_status();
         policies::report(&self.surroundings.published.load(), Some((self.node.liveness(), &status)))
+    }
+
+    /// Has the listing thread do something before all else that waits.
+    fn ask_first(&mut self, job: Job) {
+        let same = |other: &Job| std::mem::discriminant(other) == std::mem::discriminant(&job);
+        self.jobs.retain(|other| !same(other));
+        self.jobs.push_front(job);
     }
 
     /// Has the listing thread do something, unless that waits already.

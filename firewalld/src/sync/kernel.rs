@@ -43,7 +43,8 @@ pub(super) enum Job {
     Rules(Arc<Policy>),
     /// This node stands by, for so many times now: have the kernel forget windows.
     Forget(Arc<Policy>, u64),
-    /// This node has given up one of its groups: have the kernel hold no packet against windows.
+    /// The peer may have forwarded sessions of this node: have the kernel hold no packet against
+    /// windows.
     Loosen(Arc<Policy>),
     /// This node is active: have the kernel believe the windows that it has learnt.
     Believe(Arc<Policy>),

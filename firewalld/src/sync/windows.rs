@@ -7,6 +7,8 @@
 //!   the flag goes.
 //! - When this node has given up one of several groups, no session is held against its windows any
 //!   more: which ones went with it isn't known.
+//! - When the peer has been active beside this node, for however short a time, the flag is set
+//!   too: what the peer forwarded isn't in the windows here.
 //! - When this node stands by, sessions that it has forwarded are made anew: nothing else makes
 //!   the kernel forget old windows. That takes a while and must not be done while packets come, so
 //!   the flag is set first: this node may be active again at any time. If it is before all sessions

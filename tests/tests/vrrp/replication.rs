@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 use twinwall_control::{Request, SessionFilter, report, sync};
 use twinwall_testbed::Vrrp;
+use twinwall_testbed::scenario::fault::Fault;
 use twinwall_testbed::scenario::pair::{Peer, Side};
 use twinwall_testbed::traffic::report::{FtpSession, Outcome, Tcp, UdpSend};
 
@@ -121,6 +122,17 @@ fn tcp_sessions_outlive_kill_return_and_handover() {
     drop(servers);
 }
 
+/// Waits until all of the client's sessions go on: none waits for an answer that the gateway takes
+/// for invalid.
+fn wait_moving(bed: &Bed, count: usize) {
+    let moving = || {
+        let text = bed.shell("client", "ss -tinH 'dport = :7000'");
+        let times = text.split_whitespace().filter_map(|word| word.strip_prefix("lastrcv:"));
+        times.filter(|time| time.parse().is_ok_and(|ms: u64| ms < 1_000)).count()
+    };
+    bed.wait("all sessions go on", || (moving() == count).then_some(()));
+}
+
 /// What a daemon says from its next start on: sessions that are lost while it is away, and how it
 /// takes over again.
 fn log_of_return(bed: &mut Bed) -> String {
@@ -220,13 +232,31 @@ fn a_node_that_is_active_again_at_once_goes_on_with_its_sessions() {
         bed.wait_active(Side::A).unwrap();
     }
     wait_equal(&bed, 20);
-    // All go on: none waits for an answer that the gateway takes for invalid.
-    let moving = || {
-        let text = bed.shell("client", "ss -tinH 'dport = :7000'");
-        let times = text.split_whitespace().filter_map(|word| word.strip_prefix("lastrcv:"));
-        times.filter(|time| time.parse().is_ok_and(|ms: u64| ms < 1_000)).count()
-    };
-    bed.wait("all sessions go on", || (moving() == 20).then_some(()));
+    wait_moving(&bed, 20);
+    let tcp: Tcp = client.stop_and_report().unwrap();
+    let lost = tcp.count(Outcome::Reset) + tcp.count(Outcome::TimedOut);
+    assert_eq!((tcp.connections, lost, tcp.corrupt), (20, 0, 0), "{tcp:?}");
+}
+
+#[test]
+fn a_node_whose_peer_was_active_beside_it_goes_on_with_its_sessions() {
+    let Some(bed) = up("replication: split") else { return };
+    let mut server = start(&bed, "server", &format!("tcp-serve --listen {V4} --for 120"));
+    server.wait_ready().unwrap();
+    let options = "--connections 20 --bytes 0 --rate 4000 --chunk 100 --give-up 15 --for 120";
+    let client = start(&bed, "client", &format!("tcp-connect --to {V4} {options}"));
+    wait_equal(&bed, 20);
+    for _ in 0..3 {
+        let before = bed.takeovers(Side::B);
+        Fault::Apart.begin(bed.testbed()).unwrap();
+        bed.wait("the other one takes over", || (bed.takeovers(Side::B) > before).then_some(()));
+        // Hosts believe the one that spoke last; it forwards what the first one never sees.
+        std::thread::sleep(Duration::from_millis(60));
+        Fault::Apart.end(bed.testbed()).unwrap();
+        bed.wait_active(Side::A).unwrap();
+    }
+    wait_equal(&bed, 20);
+    wait_moving(&bed, 20);
     let tcp: Tcp = client.stop_and_report().unwrap();
     let lost = tcp.count(Outcome::Reset) + tcp.count(Outcome::TimedOut);
     assert_eq!((tcp.connections, lost, tcp.corrupt), (20, 0, 0), "{tcp:?}");

@@ -1,13 +1,16 @@
 //! What VRRP and the log are told of what happens to the peer.
 
+use super::super::kernel::Job;
 use super::{Driver, Timestamp};
+use std::sync::atomic::Ordering;
 use twinwall_ctsync::model::Role;
-use twinwall_ctsync::replica::Event;
+use twinwall_ctsync::replica::{Event, ResyncReason};
 use twinwall_vrrp::action::State;
 use twinwall_vrrp::router::PeerReport;
 
 impl Driver {
     pub(super) fn tell(&mut self, event: Event, now: Timestamp) {
+        self.look_for_both_active(&event);
         self.silence.hear(event, now);
         let vrrp = self.surroundings.vrrp.clone();
         match event {
@@ -44,6 +47,20 @@ impl Driver {
             | Event::BothActive { .. }
             | Event::PeerReady { .. } => tracing::debug!("sync: {event}"),
             _ => tracing::warn!("sync: {event}"),
+        }
+    }
+
+    /// What the peer forwards while this node is active too, this node's kernel doesn't see. At a
+    /// takeover both are for a moment; that is in the flag's first seconds anyway.
+    fn look_for_both_active(&mut self, event: &Event) {
+        let both = match event {
+            Event::PeerRole { role, .. } => *role == Role::Active,
+            Event::ResyncBegan { reason } => *reason == ResyncReason::Split,
+            _ => false,
+        };
+        if both && !self.hands.standby.load(Ordering::Acquire) {
+            (self.forgotten, self.believe_at) = (None, None);
+            self.ask_first(Job::Loosen(self.policy()));
         }
     }
 

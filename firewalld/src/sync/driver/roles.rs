@@ -38,16 +38,14 @@ impl Driver {
             self.stood_by += 1;
             // A list of all sessions can wait, this can't: until it is done, this node couldn't go
             // on where it was.
-            let forget = Job::Forget(self.policy(), self.stood_by);
-            self.jobs.retain(|job| !matches!(job, Job::Forget(..)));
-            self.jobs.push_front(forget);
+            self.ask_first(Job::Forget(self.policy(), self.stood_by));
         } else if several && gives_up {
             // Their windows are old when the sessions of that group come back.
             self.ask(Job::Loosen(self.policy()));
         }
         // With several groups a session's directions may take different nodes, which then know
         // half of its windows each.
-        let right = !several && self.forgotten == self.stood_by;
+        let right = !several && self.forgotten == Some(self.stood_by);
         self.believe_at = match (before, standby) {
             (true, false) if right => Some(now.after(SETTLED)),
             (false, false) if !several => self.believe_at,
