@@ -13,6 +13,7 @@
 //! frame       Ethernet frames and the socket that sends them
 //! gate        the tables inet and arp twinwall-vrrp: who may answer for a virtual address
 //! wire        netlink messages and attributes as bytes
+//! neighbour   neighbours that are looked for in vain
 //! socket      netlink sockets, their buffers, requests, dumps
 //! sys         the system calls that no crate above offers
 //! ```
@@ -26,6 +27,7 @@ pub mod dataplane;
 pub mod frame;
 pub mod gate;
 pub mod link;
+pub mod neighbour;
 pub mod news;
 pub mod nfqueue;
 pub mod nft;

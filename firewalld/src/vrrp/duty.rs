@@ -40,9 +40,10 @@ impl Driver {
                         if let Some(leg) = self.leg_mut(id) {
                             (leg.placed, leg.off_at) = (Some(Placed { accept }), None);
                             changes.put(leg);
-                            let device = leg.device;
+                            let (device, parent) = (leg.device, leg.parent);
                             if let Some(keeper) = &self.keeper {
                                 keeper.needs(device);
+                                keeper.begins(parent);
                             }
                         }
                         continue;

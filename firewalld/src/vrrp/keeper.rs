@@ -3,7 +3,8 @@
 //! Goes in: what this node owns, and a sign of life. Comes out: renewals of the gate's elements.
 //! Without them the gate shuts by itself ([`twinwall_netlink::gate`]): whoever kills or stops the
 //! daemon stops this too, so another node that takes the addresses over is soon the only one that
-//! answers for them. Also switches off the interfaces that are idle.
+//! answers for them. Also switches off the interfaces that are idle, and has
+//! neighbours looked for anew by those that come into use.
 //!
 //! A thread of its own, since all of this may have to wait for others.
 
@@ -17,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use twinwall_netlink::address::Batch;
 use twinwall_netlink::gate::{self, Gate};
+use twinwall_netlink::neighbour;
 use twinwall_netlink::socket::Socket;
 
 /// How long the gate stays open without a renewal. Less than a second, with room for what is under
@@ -58,6 +60,8 @@ struct Wish {
     owned: Owned,
     /// Interfaces to switch off.
     idle: BTreeSet<u32>,
+    /// Interfaces by which this node has just begun to forward.
+    begun: BTreeSet<u32>,
     rebuild: bool,
     changed: bool,
     stop: bool,
@@ -103,6 +107,12 @@ impl Keeper {
     /// This interface is needed.
     pub(super) fn needs(&self, interface: u32) {
         self.shared.lock().idle.remove(&interface);
+    }
+
+    /// This node is about to forward by this interface. Neighbours that were looked for in vain, as
+    /// while its link was down, are looked for anew with the next renewal.
+    pub(super) fn begins(&self, interface: u32) {
+        self.shared.lock().begun.insert(interface);
     }
 
     /// Which addresses the gate guards from now on.
@@ -165,6 +175,7 @@ fn keep(shared: &Shared, mut gate: Option<Gate>) {
             continue;
         }
         let idle = wish.idle.pop_first();
+        let begun: Vec<u32> = std::mem::take(&mut wish.begun).into_iter().collect();
         let guarded = std::mem::take(&mut wish.rebuild).then(|| wish.guarded.clone());
         drop(wish);
         let rebuilds = guarded.is_some();
@@ -181,6 +192,11 @@ fn keep(shared: &Shared, mut gate: Option<Gate>) {
         }
         told = outcome.is_err();
         shared.lock().rebuild |= rebuilds && told;
+        if !begun.is_empty()
+            && let Err(error) = neighbour::forget_unresolved(&begun)
+        {
+            tracing::debug!(%error, "cannot have neighbours looked for anew");
+        }
         if let Some(interface) = idle {
             switch_off(interface);
         }

@@ -65,6 +65,23 @@ fn a_tracked_interface_lowers_the_priority() {
 }
 
 #[test]
+fn a_leg_that_comes_back_finds_its_neighbours_at_once() {
+    let Some(bed) = Bed::up("tracking: neighbours", Vrrp::default()) else { return };
+    // The kernel asks once a second; here, once a minute, so that nothing comes of waiting.
+    bed.shell("gw-a", "echo 60000 >/proc/sys/net/ipv6/neigh/eth1/retrans_time_ms");
+    bed.shell("switch", "ip link set gw-a-lan down");
+    bed.wait_active(Side::B).unwrap();
+    bed.wait("the client is looked for in vain", || {
+        let ask = "ping -n -c 1 -W 1 2001:db8:10::5 >/dev/null 2>&1 || true; \
+                   ip -6 neigh show dev eth1 nud incomplete";
+        bed.shell("gw-a", ask).contains("2001:db8:10::5").then_some(())
+    });
+    bed.shell("switch", "ip link set gw-a-lan up");
+    bed.wait_active(Side::A).unwrap();
+    bed.wait_reachable("server", "2001:db8:10::5");
+}
+
+#[test]
 fn a_stalled_queue_lowers_the_priority() {
     let lines = "        - health: queue\n          lower: 60\n";
     let Some(bed) = up("queue", lines) else { return };
