@@ -6,6 +6,7 @@
 # make soak   a million steps of the simulated pair
 # make soak-policy        random reloads on both nodes of a pair during failovers, for
 #                         SOAK_SECONDS, with seed SOAK_SEED
+# make soak-pair   200 random failovers of a pair under load (SOAK_OPTIONS='--failovers 20 --seed 7')
 # make asan   the classifier's unsafe code under AddressSanitizer
 # make bench-vrrp         a pair of gateways beside keepalived, into docs/performance.md
 # make bench-pair         replication and failover beside keepalived with conntrackd, into
@@ -20,6 +21,7 @@ DEMO_OPTIONS ?=
 FUZZ_SECONDS ?= 60
 BENCH_RUNS ?= 5
 BENCH_OPTIONS ?=
+SOAK_OPTIONS ?=
 SOAK_SECONDS ?= 300
 SOAK_SEED ?= 1
 PREFIX ?= /usr
@@ -71,6 +73,9 @@ soak-policy: build
 	TWINWALL_BIN_DIR=$(CURDIR)/$(RELEASE) TWINWALL_POLICY_SEED=$(SOAK_SEED) \
 		TWINWALL_POLICY_SECONDS=$(SOAK_SECONDS) \
 		$(CARGO) test -p twinwall-testbed --test vrrp -- reloads:: --nocapture
+
+soak-pair: build
+	@$(RELEASE)/testbed soak-failover $(SOAK_OPTIONS)
 
 asan:
 	@policy/tests/asan

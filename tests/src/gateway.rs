@@ -21,7 +21,7 @@ use twinwall_control::client::{self, ask};
 use twinwall_control::{Request, report};
 
 /// How long the daemon may take to answer after its start, and to end.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many lines of the log an error message shows.
 const SHOWN: usize = 20;

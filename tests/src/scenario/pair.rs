@@ -85,7 +85,7 @@ impl Side {
 }
 
 /// How long a pair may take to agree, besides its own timers.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A pair that is up.
 #[derive(Debug)]

@@ -205,7 +205,7 @@ impl Soak {
         }
         let resident = [Side::A, Side::B].map(|side| check::resident(pair, side));
         self.memory.push(Memory { step: self.step, resident });
-        if self.step % ROUND == 0 && self.step < plan.failovers {
+        if self.step.is_multiple_of(ROUND) && self.step < plan.failovers {
             load.end_datagrams(&mut self.ledger, &mut self.sums).map_err(one)?;
             thread::sleep(REST);
             load.begin_datagrams(pair.testbed()).map_err(one)?;

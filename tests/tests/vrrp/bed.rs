@@ -133,6 +133,11 @@ pub(crate) fn binaries() -> PathBuf {
     if !named && release.join("twinwalld").is_file() { release } else { own }
 }
 
+/// Waits for one of the places for a pair, for a test that builds its own.
+pub(crate) fn turn() -> impl Drop {
+    Turn::take()
+}
+
 /// One of the places for a pair.
 struct Turn;
 

@@ -26,5 +26,6 @@ mod policy;
 mod reloads;
 mod replication;
 mod scenarios;
+mod soak;
 mod tracking;
 mod zones;
