@@ -25,7 +25,7 @@
 //! | `store` | the sessions, in about 65 bytes each, with digests by buckets |
 //! | [`replica`] | the state machine: stream, resync, kernel, liveness, roles, keys |
 //! | [`offer`] | the policy: versions, and its text on the way to the node that has an older one |
-//! | [`recorder`] | the flight recorder, and the replay of what it recorded |
+//! | `recorder` | the replica as a machine for crate twinwall-recorder |
 //! | [`node`] | channel and replica together |
 //!
 //! Goes in: datagrams, notifications, dumps and results of the kernel, roles, key tables, the
@@ -106,7 +106,7 @@ pub mod channel;
 pub mod model;
 pub mod node;
 pub mod offer;
-pub mod recorder;
+mod recorder;
 pub mod replica;
 mod store;
 pub mod time;

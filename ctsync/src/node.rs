@@ -15,10 +15,10 @@
 use crate::channel::{Channel, ChannelConfig, ChannelOutput, KeyRing, Opened, Refusal, Refusals};
 use crate::model::{Delta, GroupTag, Identity, KernelEvent, Role};
 use crate::offer::{Delivery, Local, OfferConfig, OfferStatus, Offers, Verdict};
-use crate::recorder::Recorder;
 use crate::replica::{Config, Input, Liveness, Output, Place, Replica, Status, WriteResult};
 use crate::time::Timestamp;
 use crate::wire::RuleIdentity;
+use twinwall_recorder::Recorder;
 
 /// A node of the pair.
 #[derive(Debug)]
@@ -44,6 +44,11 @@ impl Node {
     /// fetched from [`Self::recorder`].
     pub fn record(&mut self, recorder: Recorder) {
         self.recorder = Some(recorder);
+    }
+
+    /// Has nothing recorded any more. Returns the recorder with what is still to be written.
+    pub fn stop_recording(&mut self) -> Option<Recorder> {
+        self.recorder.take()
     }
 
     /// The recorder, if inputs are recorded.
@@ -278,7 +283,9 @@ impl Node {
     fn feed(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>) {
         let mut raw = std::mem::take(&mut self.raw);
         match &mut self.recorder {
-            Some(recorder) => recorder.handle(&mut self.replica, now, input, &mut raw),
+            Some(recorder) => {
+                recorder.step(&mut self.replica, now.since_origin(), input, &mut raw);
+            }
             None => self.replica.handle(now, input, &mut raw),
         }
         for output in raw.drain(..) {

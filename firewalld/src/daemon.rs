@@ -8,7 +8,8 @@
 //! thread warden     notices when somebody deletes the table
 //! thread journal    writes the session log
 //! thread vrrp       elects the active gateway of a pair; thread keeper keeps its gate open
-//! thread sync       replicates sessions to the peer; sync-write, sync-list, recorder help it
+//! thread sync       replicates sessions to the peer; sync-write, sync-list help it
+//! thread recorder   writes the inputs of the last two into a file
 //! event loop        control socket, signals, watchdog
 //! ```
 
@@ -21,10 +22,12 @@ use crate::links::Follower;
 use crate::lock::{self, Lock};
 use crate::observer::{self, Observer};
 use crate::options::Options;
+use crate::recording::{self, Tape};
 use crate::worker::{Shared, Workers};
 use crate::{sync, vrrp, warden, watchdog};
 use arc_swap::ArcSwap;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -129,6 +132,9 @@ pub fn run(options: &Options) -> Result<(), Error> {
     result
 }
 
+/// Bytes of the flight recorder's file where there are no settings of it.
+const RECORDER: usize = 8 << 20;
+
 struct Parts {
     prepared: Prepared,
     workers: Workers,
@@ -169,7 +175,8 @@ async fn serve(
     let link = sync_sender.clone().zip(config.sync.as_ref());
     let link =
         link.map(|(sync, settings)| vrrp::Link { sync, preempt_wait: settings.preempt_wait });
-    let (vrrp, vrrp_thread) = vrrp::start(config.groups.clone(), state_dir.clone(), link)?;
+    let [tape, vrrp_tape] = tapes(&config, &state_dir)?;
+    let (vrrp, vrrp_thread) = vrrp::start(config.groups.clone(), state_dir, link, vrrp_tape)?;
     let sync_thread = match (&config.sync, sync_inbox) {
         (Some(settings), Some(inbox)) => {
             let mask = shared.marks.key_mask();
@@ -178,7 +185,7 @@ async fn serve(
                 published: replicated,
                 mask,
                 vrrp,
-                state_dir,
+                tape,
                 engine: engine_sender.clone(),
                 heard,
             };
@@ -241,6 +248,17 @@ async fn serve(
     workers.stop();
     tracing::info!("stopped");
     result
+}
+
+/// The flight recorder of replication and that of VRRP.
+fn tapes(config: &Config, state_dir: &Path) -> Result<[Option<Tape>; 2], Error> {
+    let size = config.sync.as_ref().map_or(RECORDER, |sync| sync.recorder);
+    if size == 0 || config.sync.is_none() && config.groups.is_empty() {
+        return Ok([None, None]);
+    }
+    let tapes = recording::start(&state_dir.join("flight.rec"), size);
+    let io = |source| Error::Io { attempt: "open the flight recorder's file", source };
+    Ok(tapes.map_err(io)?.map(Some))
 }
 
 /// Packets that wait for a verdict in the fullest queue.

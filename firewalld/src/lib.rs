@@ -37,6 +37,7 @@ pub mod observer;
 pub mod packet;
 pub mod parent;
 pub mod published;
+mod recording;
 pub mod reply;
 pub mod snapshot;
 pub mod state;

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Which workspace crates each may depend on, `[dependencies]` only.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 10] = [
     ("twinwall-policy", &[]),
     ("twinwall-classifier-bench", &["twinwall-policy"]),
-    ("twinwall-vrrp", &[]),
-    ("twinwall-ctsync", &[]),
+    ("twinwall-recorder", &[]),
+    ("twinwall-vrrp", &["twinwall-recorder"]),
+    ("twinwall-ctsync", &["twinwall-recorder"]),
     ("twinwall-netlink", &[]),
     ("twinwall-control", &[]),
     (
@@ -22,15 +23,26 @@ const ALLOWED: [(&str, &[&str]); 9] = [
             "twinwall-ctsync",
             "twinwall-netlink",
             "twinwall-policy",
+            "twinwall-recorder",
             "twinwall-vrrp",
         ],
     ),
     ("twinwall-cli", &["twinwall-control", "twinwall-policy"]),
-    ("twinwall-testbed", &["twinwall-control", "twinwall-ctsync", "twinwall-netlink"]),
+    (
+        "twinwall-testbed",
+        &[
+            "twinwall-control",
+            "twinwall-ctsync",
+            "twinwall-netlink",
+            "twinwall-recorder",
+            "twinwall-vrrp",
+        ],
+    ),
 ];
 
 /// Crates that get time, randomness and I/O as arguments.
-const PURE: [&str; 3] = ["twinwall-policy", "twinwall-vrrp", "twinwall-ctsync"];
+const PURE: [&str; 4] =
+    ["twinwall-policy", "twinwall-recorder", "twinwall-vrrp", "twinwall-ctsync"];
 
 /// What would give a pure crate a clock, a socket, a thread pool, randomness or the system.
 const IMPURE: [&str; 16] = [

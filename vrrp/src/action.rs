@@ -3,6 +3,7 @@
 use crate::receive::Warning;
 use crate::tally::Kind;
 use crate::types::{Priority, RouterId};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 /// come. Those of one group and verb come kind by kind for all its legs: adverts of priority 0,
 /// addresses removed and added, other adverts, announcements, events. So all addresses can be
 /// changed in one transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// The virtual router.
     pub router: RouterId,
@@ -20,7 +21,7 @@ pub struct Output {
 }
 
 /// What to do for a virtual router.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Send an advert of this priority; [`crate::router::Router::write_advert`] makes its bytes.
     SendAdvert {
@@ -59,7 +60,7 @@ impl Action {
 }
 
 /// The states of RFC 9568 section 6.4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum State {
     /// Takes no part.
     Initialize,
@@ -80,7 +81,7 @@ impl fmt::Display for State {
 }
 
 /// Why a virtual router is in its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Why {
     /// Initialize: it was never started.
     #[error("not started")]
@@ -147,7 +148,7 @@ pub enum Why {
 }
 
 /// Where a handover in good order is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum HandOver {
     /// The sync channel is to say when the peer has everything
     /// ([`crate::node::Node::peer_ready`]).
@@ -180,7 +181,7 @@ impl HandOver {
 }
 
 /// Something to tell. `Display` words it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The state has changed.
     State {

@@ -1,6 +1,7 @@
 //! The addresses of a virtual router, all of one family.
 
 use crate::types::Family;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -48,12 +49,27 @@ pub enum AddressError {
 
 /// The addresses of a virtual router: at least one, of one family, none twice, of IPv6 the first
 /// one link-local.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<IpAddr>", into = "Vec<IpAddr>")]
 pub struct VirtualAddresses {
     family: Family,
     listed: Box<[IpAddr]>,
     /// The same in order, for comparing with lists of other routers.
     sorted: Box<[IpAddr]>,
+}
+
+impl TryFrom<Vec<IpAddr>> for VirtualAddresses {
+    type Error = AddressError;
+
+    fn try_from(listed: Vec<IpAddr>) -> Result<Self, AddressError> {
+        Self::new(listed)
+    }
+}
+
+impl From<VirtualAddresses> for Vec<IpAddr> {
+    fn from(addresses: VirtualAddresses) -> Self {
+        addresses.listed.into()
+    }
 }
 
 impl VirtualAddresses {

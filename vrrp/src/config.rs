@@ -6,6 +6,7 @@ use crate::addresses::{VirtualAddresses, is_host};
 use crate::track::TrackConfig;
 use crate::types::{Centiseconds, Family, InterfaceId, Priority, Vrid};
 use crate::wire::ChecksumKind;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ pub const MAX_REPEATS: usize = 16;
 pub const MAX_PEERS: usize = 16;
 
 /// Where adverts go and come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Transport {
     /// The multicast group of RFC 9568.
     #[default]
@@ -27,7 +28,7 @@ pub enum Transport {
 }
 
 /// A virtual router on one interface.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouterConfig {
     /// What messages and status call it.
     pub name: String,
@@ -119,7 +120,7 @@ impl RouterConfig {
 
 /// What decides who is active; the same for all legs of a group, so that no two legs can be won
 /// by different nodes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Election {
     /// The priority while nothing that is tracked lowers it; not [`Priority::RESIGN`].
     pub priority: Priority,

@@ -28,10 +28,11 @@ use crate::router::{PeerReport, Received, Router};
 use crate::time::{Timestamp, active_down_interval};
 use crate::track::{Blame, Health, Tracks};
 use crate::types::{Family, GroupId, Priority, RouterId, Vrid};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// A virtual router of a group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leg {
     /// What it is told.
     pub config: RouterConfig,
@@ -41,7 +42,7 @@ pub struct Leg {
 }
 
 /// A sync group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupConfig {
     /// What messages and status call it, and by which a verb can name it.
     pub name: String,
@@ -81,7 +82,7 @@ pub enum HandOverError {
 }
 
 /// A sync group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Group {
     name: String,
     tracks: Tracks,

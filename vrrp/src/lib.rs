@@ -8,7 +8,7 @@
 //!  time, health, sync channel, operator ──► node ──┴── Output: send, add, ... ───┘
 //! ```
 //!
-//! [`node::Node`] is what a driver drives: packets and the time go in, actions and the time of the
+//! [`node::Node`], or [`recorded::Recorded`] for one that is recorded, is what a driver drives: packets and the time go in, actions and the time of the
 //! next call come out. It holds sync groups ([`group::Group`]), whose legs are virtual routers
 //! ([`router::Router`]).
 //!
@@ -65,6 +65,7 @@ pub mod config;
 pub mod group;
 pub mod node;
 pub mod receive;
+pub mod recorded;
 pub mod router;
 pub mod status;
 pub mod tally;

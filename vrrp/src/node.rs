@@ -22,6 +22,7 @@ use crate::tally::Tally;
 use crate::time::Timestamp;
 use crate::track::Health;
 use crate::types::{Family, GroupId, InterfaceId, Priority, RouterId, Vrid};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -40,7 +41,7 @@ pub struct Refused {
 type Place = (InterfaceId, Family, Vrid);
 
 /// The groups of a node.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Node {
     groups: BTreeMap<GroupId, Group>,
     places: BTreeMap<Place, RouterId>,

@@ -10,6 +10,7 @@ use crate::config::{RouterConfig, Transport};
 use crate::tally::Kind;
 use crate::types::{Centiseconds, HOP_LIMIT, InterfaceId, Priority, Vrid};
 use crate::wire::{AdvertView, ChecksumKind, Endpoints, HeaderError, Malformed};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub struct Datagram<'a> {
 }
 
 /// Why a packet is discarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Discard {
     /// It is no whole IPv4 packet. The driver's, which takes IPv4 packets apart.
     #[error("{0}")]
@@ -108,7 +109,7 @@ impl Kind for Discard {
 }
 
 /// What is odd and yet no reason to discard a packet, or to change state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Warning {
     /// Section 7.1: the advert is used nevertheless.
     #[error("its interval is {theirs}, ours is {ours}")]

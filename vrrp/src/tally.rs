@@ -5,6 +5,7 @@
 //! one row a kind.
 
 use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -27,14 +28,14 @@ pub trait Kind {
 }
 
 /// Counts of one sort of things.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tally<K> {
     rows: Box<[Row]>,
     kind: PhantomData<K>,
 }
 
 /// What is known of one kind.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Row {
     count: u64,
     last_at: Timestamp,

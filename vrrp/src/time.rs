@@ -3,12 +3,15 @@
 //! Not here: a clock. The driver passes the time to every verb.
 
 use crate::types::{Centiseconds, Priority};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A moment on the driver's monotonic clock, as the time since an origin of its choice. The clock
 /// should go on while the machine sleeps (on Linux `CLOCK_BOOTTIME`), so that a router that woke
 /// up knows that it is late.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Timestamp(Duration);
 
 impl Timestamp {

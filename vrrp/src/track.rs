@@ -7,10 +7,11 @@
 use crate::config::ConfigError;
 use crate::time::Timestamp;
 use crate::types::Priority;
+use serde::{Deserialize, Serialize};
 use std::num::NonZeroU8;
 
 /// What a tracked thing does while it is not well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
     /// Lowers the priority by that much, down to 1.
     Lower(NonZeroU8),
@@ -19,7 +20,7 @@ pub enum Effect {
 }
 
 /// How a tracked thing is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Health {
     /// Nobody has said it yet. Counts as bad, so that nothing becomes active before it is known
     /// that it can.
@@ -32,7 +33,7 @@ pub enum Health {
 }
 
 /// A thing to be tracked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackConfig {
     /// Its name, by which its health is reported; also what status shows.
     pub name: String,
@@ -41,7 +42,7 @@ pub struct TrackConfig {
 }
 
 /// A tracked thing that lowers the priority now, or is a fault.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blame {
     /// Its name.
     pub name: String,
@@ -54,13 +55,13 @@ pub struct Blame {
 }
 
 /// The tracked things of one group.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Tracks {
     base: Priority,
     things: Vec<Thing>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Thing {
     config: TrackConfig,
     health: Health,

@@ -1,5 +1,6 @@
 //! The protocol's numbers as types: whatever has one of them has a valid value.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU8;
@@ -20,7 +21,7 @@ pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 
 /// An address family. The virtual routers of the two are independent, even with the same VRID
 /// on the same interface (section 5.2.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Family {
     /// IPv4.
     V4,
@@ -67,7 +68,7 @@ impl fmt::Display for Family {
 }
 
 /// The number of a virtual router on its link, 1 to 255 (section 5.2.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Vrid(NonZeroU8);
 
 impl Vrid {
@@ -104,7 +105,7 @@ impl fmt::Display for Vrid {
 }
 
 /// An Ethernet address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MacAddress(pub [u8; 6]);
 
 impl fmt::Display for MacAddress {
@@ -115,7 +116,7 @@ impl fmt::Display for MacAddress {
 }
 
 /// The priority that an advert carries (section 5.2.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Priority(u8);
 
 impl Priority {
@@ -163,8 +164,23 @@ impl fmt::Display for Priority {
 
 /// An advertisement interval: 1 to 4095 hundredths of a second, 10 ms to 40.95 s (section 5.2.7;
 /// zero is refused, erratum 8301).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
 pub struct Centiseconds(u16);
+
+impl TryFrom<u16> for Centiseconds {
+    type Error = &'static str;
+
+    fn try_from(centiseconds: u16) -> Result<Self, Self::Error> {
+        Self::new(centiseconds).ok_or("an interval is 1 to 4095 centiseconds")
+    }
+}
+
+impl From<Centiseconds> for u16 {
+    fn from(interval: Centiseconds) -> Self {
+        interval.get()
+    }
+}
 
 impl Centiseconds {
     /// 10 ms.
@@ -204,15 +220,15 @@ impl fmt::Display for Centiseconds {
 }
 
 /// An interface, by a number of the driver's choice; on Linux its index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct InterfaceId(pub u32);
 
 /// A sync group within its node. Not used again while the node lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupId(pub(crate) u32);
 
 /// A virtual router within its node: its group, and its place there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RouterId {
     /// The group.
     pub group: GroupId,

@@ -7,10 +7,10 @@ use std::time::Duration;
 use twinwall_ctsync::channel::{ChannelConfig, KeyRing, Refusal};
 use twinwall_ctsync::model::{BootId, NodeId};
 use twinwall_ctsync::node::Node;
-use twinwall_ctsync::recorder::{checkpoint, restore};
 use twinwall_ctsync::replica::{Config, Input, Output, Replica};
 use twinwall_ctsync::time::Timestamp;
 use twinwall_ctsync::wire::{Ack, Writer, write_packet};
+use twinwall_recorder::{checkpoint, restore};
 
 /// A node on its own, which is ready.
 fn lone(node: u32, peer: u32, byte: u8) -> Node {
@@ -137,7 +137,7 @@ fn a_peer_that_has_no_room_or_forgets_ends_nothing_that_is_forwarded_here() {
     assert_eq!(world.status(Side::A).differing, 0, "B has all of them");
     // B's next packets, in its name, say that no leaf holds anything.
     let original = world.host(Side::A).node.as_ref().unwrap().replica();
-    let mut copy = restore(&checkpoint(original).unwrap()).unwrap();
+    let mut copy: Replica = restore(&checkpoint(original).unwrap()).unwrap();
     let mut out = Vec::new();
     let boot = copy.peer_boot().unwrap();
     let next = copy.received() + 1;

@@ -15,7 +15,6 @@ use super::kernel::{self, Found, Hands, Job};
 use super::masters::Masters;
 use super::notification::kernel_event;
 use super::offers::Exchange;
-use super::recorder::Recording;
 use super::settings::Settings;
 use super::silence::Silence;
 use super::socket::Datagrams;
@@ -34,7 +33,6 @@ use twinwall_control::pair::Policies;
 use twinwall_control::sync::Status;
 use twinwall_ctsync::model::{GroupTag, Role};
 use twinwall_ctsync::node::Node;
-use twinwall_ctsync::recorder::Recorder;
 use twinwall_ctsync::replica::{Output, Write};
 use twinwall_ctsync::time::Timestamp;
 use twinwall_netlink::conntrack::{self, Kind, Listener};
@@ -69,7 +67,6 @@ pub(super) struct Driver {
     inbox: Inbox,
     surroundings: Surroundings,
     exchange: Exchange,
-    recording: Option<Recording>,
     settings: Settings,
     /// What this node is for its virtual routers, as it was told last.
     roles: Vec<(GroupTag, Role)>,
@@ -124,16 +121,9 @@ impl Driver {
             .ignore_with_handshakes(&hands.ports)
             .map_err(io("filter conntrack's notifications"))?;
         let mut node = Node::new(node, config, ring, random.seed);
-        let recording = match settings.recorder {
-            0 => None,
-            size => {
-                let path = surroundings.state_dir.join("flight.rec");
-                let (recording, number) =
-                    Recording::start(&path, size).map_err(io("open the flight recorder's file"))?;
-                node.record(Recorder::new(size, number));
-                Some(recording)
-            }
-        };
+        if let Some(tape) = &surroundings.tape {
+            node.record(tape.recorder());
+        }
         let (engine, heard) = (surroundings.engine.clone(), Arc::clone(&surroundings.heard));
         let exchange = Exchange::new(engine, heard, settings.hold);
         Ok(Self {
@@ -146,7 +136,6 @@ impl Driver {
             inbox,
             surroundings,
             exchange,
-            recording,
             settings: settings.clone(),
             roles: Vec::new(),
             out: Vec::new(),
@@ -395,8 +384,8 @@ impl Driver {
                 Output::Greet { .. } => {}
             }
         }
-        if let (Some(recording), Some(recorder)) = (&mut self.recording, self.node.recorder()) {
-            recording.write(recorder.take());
+        if let (Some(tape), Some(recorder)) = (&mut self.surroundings.tape, self.node.recorder()) {
+            tape.write(recorder);
         }
     }
 

@@ -7,7 +7,7 @@
 //!   roles, handovers of VRRP ────────────────────────┤      │
 //!   key table of the running policy ── rules ────────┤      ├─► kernel: write, list
 //!   what is confirmed here ── offers ────────────────┘      ├─► engine: policies of the peer
-//!                                                           ├─► recorder: a file
+//!                                                           ├─► flight recorder
 //!                                                           └─► VRRP: the peer lives, has everything
 //! ```
 //!
@@ -25,7 +25,6 @@ mod masters;
 mod notification;
 mod offers;
 pub(crate) mod policies;
-mod recorder;
 mod report;
 mod rules;
 pub mod settings;
@@ -35,13 +34,13 @@ mod windows;
 
 use crate::engine::{self, Unavailable};
 use crate::published::Published;
+use crate::recording::Tape;
 use crate::reply::Reply;
 use crate::vrrp;
 use crate::wake::Bell;
 use arc_swap::ArcSwap;
 use settings::Settings;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -111,8 +110,8 @@ pub struct Surroundings {
     pub mask: u32,
     /// The thread that owns the virtual routers.
     pub vrrp: vrrp::Sender,
-    /// Where the flight recorder's file is.
-    pub state_dir: PathBuf,
+    /// The flight recorder, if there is one.
+    pub(crate) tape: Option<Tape>,
     /// The thread that loads policies.
     pub engine: engine::Sender,
     /// Where the latest confirmation is noted that the peer has told of.

@@ -67,7 +67,7 @@ impl Driver {
                 None => return Some(format!("interface {} has no {family} address", link.name)),
                 Some(primary) if Some(primary) == before => {}
                 Some(primary) => {
-                    if let Err(error) = self.node.set_primary(id, primary) {
+                    if let Err(error) = self.node.set_primary(id, primary, now) {
                         return Some(error.to_string());
                     }
                 }

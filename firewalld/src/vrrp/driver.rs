@@ -11,6 +11,7 @@ use super::surroundings::Surroundings;
 use super::transmit::Transmitter;
 use super::{Command, Error, Inbox, Link, leftovers, report};
 use crate::clock::since_boot;
+use crate::recording::Tape;
 use crate::reply::respond;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,8 +22,8 @@ use twinwall_netlink::raw::Packet;
 use twinwall_netlink::socket::Socket;
 use twinwall_netlink::sys;
 use twinwall_vrrp::action::Output;
-use twinwall_vrrp::node::Node;
 use twinwall_vrrp::receive::{Datagram, Discard};
+use twinwall_vrrp::recorded::Recorded;
 use twinwall_vrrp::time::Timestamp;
 use twinwall_vrrp::track::Health;
 use twinwall_vrrp::types::{Family, InterfaceId};
@@ -34,7 +35,9 @@ const REALTIME: i32 = 3;
 /// What the thread owns.
 #[derive(Debug)]
 pub(super) struct Driver {
-    pub(super) node: Node,
+    pub(super) node: Recorded,
+    /// Where its inputs are recorded.
+    tape: Option<Tape>,
     pub(super) groups: Vec<Bound>,
     pub(super) surroundings: Surroundings,
     pub(super) receivers: Receivers,
@@ -64,7 +67,7 @@ impl Driver {
         state_dir: PathBuf,
         inbox: Inbox,
         events: Arc<Log>,
-        link: Option<Link>,
+        (link, tape): (Option<Link>, Option<Tape>),
     ) -> Result<Self, Error> {
         let io = |attempt| move |source| Error::Io { attempt, source };
         let keeper = match guarded(groups.iter()) {
@@ -73,7 +76,8 @@ impl Driver {
         };
         let unbound = |settings| Bound { settings, seat: Err("not started".to_owned()) };
         Ok(Self {
-            node: Node::new(),
+            node: Recorded::new(tape.as_ref().map(Tape::recorder)),
+            tape,
             groups: groups.into_iter().map(unbound).collect(),
             surroundings: Surroundings::open()?,
             receivers: Receivers::default(),
@@ -123,6 +127,9 @@ impl Driver {
             self.perform(now, None);
             self.expire_handovers(now);
             self.tell_roles();
+            if let (Some(tape), Some(recorder)) = (&mut self.tape, self.node.recorder()) {
+                tape.write(recorder);
+            }
             if let Some(keeper) = &self.keeper {
                 keeper.alive();
             }
@@ -240,6 +247,9 @@ impl Driver {
         self.perform(now, None);
         for index in 0..self.groups.len() {
             self.unbind(index, "stopped".to_owned(), now);
+        }
+        if let (Some(tape), Some(recorder)) = (&mut self.tape, self.node.recorder()) {
+            tape.write(recorder);
         }
         // The gate goes after the addresses.
         self.keeper = None;

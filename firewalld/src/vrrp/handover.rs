@@ -50,13 +50,15 @@ impl Driver {
             known = true;
             match &bound.seat {
                 Err(missing) => refusals.push(format!("group {name} takes no part: {missing}")),
-                Ok(seat) => match self.node.hand_over(seat.id, now.after(PREPARE), &mut self.out) {
-                    Ok(()) => {
-                        let (id, name) = (seat.id, name.clone());
-                        groups.push(Wanted { id, name, outcome: None });
+                Ok(seat) => {
+                    match self.node.hand_over(seat.id, now.after(PREPARE), now, &mut self.out) {
+                        Ok(()) => {
+                            let (id, name) = (seat.id, name.clone());
+                            groups.push(Wanted { id, name, outcome: None });
+                        }
+                        Err(error) => refusals.push(error.to_string()),
                     }
-                    Err(error) => refusals.push(error.to_string()),
-                },
+                }
             }
         }
         if groups.is_empty() {

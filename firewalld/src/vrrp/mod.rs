@@ -43,6 +43,7 @@ pub use events::Log;
 pub use leftovers::release;
 
 use crate::engine::Unavailable;
+use crate::recording::Tape;
 use crate::reply::Reply;
 use crate::sync;
 use crate::wake::Bell;
@@ -123,10 +124,11 @@ pub struct Link {
 ///
 /// # Errors
 /// When sockets or the gate can't be had.
-pub fn start(
+pub(crate) fn start(
     groups: Vec<settings::Group>,
     state_dir: PathBuf,
     link: Option<Link>,
+    tape: Option<Tape>,
 ) -> Result<(Sender, JoinHandle<()>), Error> {
     let io = |attempt| move |source| Error::Io { attempt, source };
     let bell = Bell::new().map_err(io("make an event descriptor"))?;
@@ -135,7 +137,7 @@ pub fn start(
     let sender = Sender { commands, bell: bell.clone(), events: Arc::clone(&events) };
     release(&state_dir);
     let inbox = Inbox { commands: waiting, bell };
-    let driver = driver::Driver::new(groups, state_dir, inbox, events, link)?;
+    let driver = driver::Driver::new(groups, state_dir, inbox, events, (link, tape))?;
     let thread = std::thread::Builder::new()
         .name("vrrp".into())
         .spawn(move || driver.run())

@@ -1,39 +1,36 @@
 //! Recordings: reading ends, and whatever inputs a recording holds, the state machine takes them.
 //!
-//! The input is read as a recording, and then as the contents of frames behind a true checkpoint,
-//! each preceded by its length.
+//! The input is read as a recording, and then as inputs behind a true checkpoint, each preceded by
+//! its length.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use std::sync::OnceLock;
 use std::time::Duration;
 use twinwall_ctsync::model::{BootId, NodeId};
-use twinwall_ctsync::recorder::{Frame, Frames, Recorder, STREAM_REPLICA, halves, replay};
 use twinwall_ctsync::replica::{Config, Input, Replica};
-use twinwall_ctsync::time::Timestamp;
+use twinwall_recorder::{Frame, Frames, Recorder, halves, replay};
 
 /// The same for every input.
 static CHECKPOINT: OnceLock<Vec<u8>> = OnceLock::new();
 
 fuzz_target!(|data: &[u8]| {
     for half in halves(data).into_iter().chain([data]) {
-        if let Ok((_, frames)) = Frames::read(half) {
+        if let Ok(frames) = Frames::read(half) {
             let _ = frames.count();
         }
-        let _ = replay(half, |_, _, _| {});
+        let _ = replay::<Replica>(half, |_, _, _| {});
     }
     let mut half = CHECKPOINT.get_or_init(checkpoint).clone();
     let mut contents = data;
     while let [high, low, rest @ ..] = contents {
         let len = usize::from(u16::from_be_bytes([*high, *low])).min(rest.len());
-        let (content, rest) = rest.split_at(len);
+        let (input, rest) = rest.split_at(len);
         contents = rest;
         // Another checkpoint could be any state at all; those aren't read from strangers.
-        if content.first() != Some(&0) {
-            Frame { stream: STREAM_REPLICA, content }.write(1, &mut half);
-        }
+        Frame::Step { outputs: 0, input }.write(1, &mut half);
     }
-    let _ = replay(&half, |_, _, _| {});
+    let _ = replay::<Replica>(&half, |_, _, _| {});
 });
 
 fn checkpoint() -> Vec<u8> {
@@ -42,9 +39,8 @@ fn checkpoint() -> Vec<u8> {
     let mut replica = Replica::new(config);
     let mut recorder = Recorder::new(1 << 20, 0);
     let mut out = Vec::new();
-    let now = Timestamp::new(Duration::from_secs(1));
     for input in [Input::Start, Input::DumpEnd { complete: true }, Input::Poll] {
-        recorder.handle(&mut replica, now, input, &mut out);
+        recorder.step(&mut replica, Duration::from_secs(1), input, &mut out);
     }
     recorder.take().into_iter().flat_map(|chunk| chunk.bytes).collect()
 }

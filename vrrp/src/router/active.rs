@@ -7,6 +7,7 @@ use crate::action::{Action, HandOver, Output, Why};
 use crate::receive::Warning;
 use crate::time::{Timestamp, active_down_interval, longest_down_interval};
 use crate::types::{Centiseconds, Priority};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Adverts that answer others are at least so far apart: whoever floods the link with adverts of
@@ -14,7 +15,7 @@ use std::time::Duration;
 const ANSWER_GAP: Duration = Duration::from_millis(1);
 
 /// What belongs to Active.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Active {
     /// Adver_Timer: when the next advert is due.
     pub(super) next_advert: Timestamp,

@@ -4,11 +4,12 @@ use super::{Heard, Phase, Received, Router};
 use crate::action::{Output, Why};
 use crate::time::{Timestamp, active_down_interval, skew_time};
 use crate::types::{Centiseconds, Priority};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// What belongs to Backup.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Backup {
     /// Active_Adver_Interval: the active router's, or our own until one is heard.
     pub(super) interval: Centiseconds,
@@ -25,7 +26,7 @@ pub(super) struct Backup {
 }
 
 /// What Active_Down_Timer waits for. The priority may change while it runs, so its end isn't kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Timer {
     /// Active_Down_Interval: the next advert.
     Down,

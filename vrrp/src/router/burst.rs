@@ -2,13 +2,14 @@
 //! heard another router's.
 
 use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Bursts begin at least so far apart: an advert of another active router can come every 10 ms.
 const GAP: Duration = Duration::from_millis(100);
 
 /// A series of announcements.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Burst {
     started: Timestamp,
     /// How many of the repetitions are done.

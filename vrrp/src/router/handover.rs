@@ -6,9 +6,10 @@
 use super::{Phase, Router};
 use crate::action::{Event, HandOver, Output};
 use crate::time::{Timestamp, longest_down_interval};
+use serde::{Deserialize, Serialize};
 
 /// How far a handover is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) enum Stage {
     /// The peer is to have everything until then.
     Asked {

@@ -3,9 +3,10 @@
 use super::{Phase, Router};
 use crate::action::{Output, Why};
 use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// What belongs to Initialize.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Initialize {
     /// When it may take part; `None` while it is stopped.
     start_at: Option<Timestamp>,

@@ -38,11 +38,12 @@ use active::Active;
 use backup::Backup;
 use initialize::Initialize;
 use preempt::Preempt;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// An advert for this virtual router, checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Received {
     /// Its sender.
     pub from: IpAddr,
@@ -53,7 +54,7 @@ pub struct Received {
 }
 
 /// Whether the sync channel hears the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PeerReport {
     /// It does.
     Alive,
@@ -66,7 +67,7 @@ pub enum PeerReport {
 }
 
 /// One virtual router on one interface.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Router {
     id: RouterId,
     config: RouterConfig,
@@ -89,7 +90,7 @@ pub struct Router {
 }
 
 /// The state and what belongs to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Phase {
     Initialize(Initialize),
     Backup(Backup),

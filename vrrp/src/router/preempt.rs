@@ -9,10 +9,11 @@ use crate::action::Why;
 use crate::config::Election;
 use crate::time::Timestamp;
 use crate::types::Priority;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Whether and when to preempt.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Preempt {
     /// Preempt_Mode.
     mode: bool,
@@ -24,7 +25,7 @@ pub(super) struct Preempt {
 }
 
 /// Whether a router of lower priority is relieved, as status shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Preemption {
     /// As soon as it is heard.
     Allowed,

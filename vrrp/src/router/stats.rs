@@ -4,10 +4,11 @@ use super::{Phase, Received, Router};
 use crate::status::RouterStatus;
 use crate::time::Timestamp;
 use crate::types::{Centiseconds, Priority};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// Another router, as its last advert showed it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heard {
     /// Its address.
     pub from: IpAddr,
@@ -33,7 +34,7 @@ impl Heard {
 }
 
 /// Counts of adverts since the virtual router was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adverts {
     /// Sent, those of priority 0 included.
     pub sent: u64,

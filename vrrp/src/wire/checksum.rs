@@ -4,10 +4,13 @@
 //! it is told otherwise. RFC 9568 says that IPv4 has none.
 
 use crate::types::{Family, PROTOCOL};
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What the checksum goes over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum ChecksumKind {
     /// As RFC 9568 has it: IPv4 the message only, IPv6 with a pseudo-header.
     #[default]
@@ -22,7 +25,7 @@ pub enum ChecksumKind {
 pub struct FamilyMismatch;
 
 /// Source and destination of a packet, of one family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Endpoints {
     /// IPv4.
     V4 {

@@ -2,13 +2,14 @@
 //! follows; hop limit and addresses come beside it.)
 
 use crate::types::PROTOCOL;
+use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 
 /// Bytes of a header without options.
 const SHORTEST: usize = 20;
 
 /// Why bytes are no IPv4 packet of VRRP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum HeaderError {
     /// The IP version is another one, or the header's length is less than 20 bytes.
     #[error("it doesn't begin with an IPv4 header")]

@@ -13,6 +13,7 @@ pub use ipv4::{HeaderError, Ipv4Packet};
 
 use crate::addresses::VirtualAddresses;
 use crate::types::{Centiseconds, Family, Priority, Vrid};
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Version 3.
@@ -94,7 +95,7 @@ impl Advert<'_> {
 
 /// Why bytes are no advert of version 3. The variants stand in the order in which they are looked
 /// for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Malformed {
     /// Nothing follows the IP header.
     #[error("the packet is empty")]

@@ -3,6 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test fails by panicking, and reads its cases from files"
 )]
@@ -11,6 +12,7 @@ mod codec;
 mod conformance;
 mod groups;
 mod limits;
+mod recording;
 mod rules;
 mod script;
 mod sim;

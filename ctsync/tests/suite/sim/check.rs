@@ -6,7 +6,8 @@ use super::kernel::agree;
 use super::{Due, MS, Nanos, OWNED, Side, World};
 use std::collections::BTreeSet;
 use twinwall_ctsync::model::{Identity, Role};
-use twinwall_ctsync::recorder::{halves, replay};
+use twinwall_ctsync::replica::Replica;
+use twinwall_recorder::{halves, replay};
 
 /// A calm lasts so long, and by `SETTLED` of it both have to have the same.
 const CALM: Nanos = 6_000 * MS;
@@ -154,9 +155,11 @@ impl World {
                 if half.is_empty() {
                     continue;
                 }
-                let replayed = replay(half, |_, _, _| {}).map_err(|error| error.to_string())?;
+                let replayed =
+                    replay::<Replica>(half, |_, _, _| {}).map_err(|error| error.to_string())?;
                 if replayed.differs_at.is_some() {
-                    return Err(format!("{side:?}: {replayed:?}"));
+                    let at = replayed.differs_at;
+                    return Err(format!("{side:?}: other outputs at {at:?}"));
                 }
                 self.summary.replayed += replayed.inputs;
             }

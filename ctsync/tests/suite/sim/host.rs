@@ -9,9 +9,9 @@ use twinwall_ctsync::RuleIdentity;
 use twinwall_ctsync::channel::{ChannelConfig, Key, KeyRing, Refusal};
 use twinwall_ctsync::model::{BootId, GroupTag, NodeId, Role};
 use twinwall_ctsync::node::Node;
-use twinwall_ctsync::recorder::Recorder;
 use twinwall_ctsync::replica::{Config, Event, Output};
 use twinwall_ctsync::time::Timestamp;
+use twinwall_recorder::Recorder;
 
 /// The groups of the pair: each host is the preferred one of one.
 pub(crate) const GROUPS: [GroupTag; 2] = [GroupTag(1), GroupTag(2)];

@@ -7,7 +7,6 @@
 use super::super::filter::Filter;
 use super::super::identity::{identity, random};
 use super::super::kernel;
-use super::super::recorder::Recording;
 use super::super::settings::Settings;
 use super::super::silence::Silence;
 use super::super::socket::Datagrams;
@@ -15,7 +14,6 @@ use super::super::{Error, keys};
 use super::{Driver, Timestamp};
 use std::sync::atomic::Ordering;
 use twinwall_ctsync::node::Node;
-use twinwall_ctsync::recorder::Recorder;
 use twinwall_vrrp::router::PeerReport;
 
 impl Driver {
@@ -75,28 +73,18 @@ impl Driver {
         self.out.clear();
         self.exchange.begin_anew();
         (self.generation, self.silence) = (None, Silence::default());
+        let recorder = self.node.stop_recording();
         self.node = Node::new(channel, config, ring, random.seed);
-        self.record(settings.recorder);
+        if let Some(mut recorder) = recorder {
+            // Goes on with the whole state.
+            recorder.lose(0);
+            self.node.record(recorder);
+        }
         // What was known of the peer isn't any more; its adverts tell whether it lives.
         self.surroundings.vrrp.peer(PeerReport::Silent);
         self.node.set_roles(now, self.roles.clone(), &mut self.out);
         self.hold(now);
         self.node.start(now, &mut self.out);
         Ok(())
-    }
-
-    /// Without a recorder it goes on all the same.
-    fn record(&mut self, size: usize) {
-        self.recording = None;
-        if size == 0 {
-            return;
-        }
-        match Recording::start(&self.surroundings.state_dir.join("flight.rec"), size) {
-            Ok((recording, number)) => {
-                self.node.record(Recorder::new(size, number));
-                self.recording = Some(recording);
-            }
-            Err(error) => tracing::error!(%error, "cannot open the flight recorder's file"),
-        }
     }
 }

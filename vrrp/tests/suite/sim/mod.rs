@@ -15,7 +15,7 @@
 mod acts;
 mod host;
 mod plan;
-mod rng;
+pub(crate) mod rng;
 mod watch;
 mod wire;
 
