@@ -1,7 +1,8 @@
 //! How replication behaves.
 
-use crate::model::{BootId, NodeId};
+use crate::model::{BootId, NodeId, Proto, Session, TcpState};
 use crate::store::DigestKey;
+use crate::wire::coarse;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -79,17 +80,22 @@ impl Config {
         }
     }
 
-    /// The timeout of a session of this timeout, in seconds, in the kernel of the node that
-    /// doesn't carry it: far more than any packet gives it, so that it shows whether one came.
+    /// The timeout of a session, in seconds, in the kernel of the node that doesn't carry it: far
+    /// more than any packet gives it, so that it shows whether one came.
     #[must_use]
-    pub fn held(&self, timeout: u32) -> u32 {
-        self.hold.max(timeout.saturating_mul(4).min(LONGEST_HOLD))
+    pub fn held(&self, session: &Session) -> u32 {
+        let longest = match session.proto {
+            // Of days, which notifications of earlier states don't say.
+            Proto::Tcp(tcp) if tcp.state == TcpState::ESTABLISHED => LONGEST_HOLD,
+            _ => coarse::rounded(session.timeout).saturating_mul(4).min(LONGEST_HOLD),
+        };
+        self.hold.max(longest)
     }
 
     /// If fewer seconds than these are left of what [`Self::held`] gave, packets have come since.
     #[must_use]
-    pub(super) fn touched_below(&self, timeout: u32) -> u32 {
-        self.held(timeout) / 3
+    pub(super) fn touched_below(&self, session: &Session) -> u32 {
+        self.held(session) / 3
     }
 
     /// Whether this node begins handshakes and resyncs.

@@ -4,7 +4,6 @@ use super::{DumpReason, Output, Replica};
 use crate::model::{Delta, EventKind, Identity, KernelEvent, Origin};
 use crate::store::{Flags, Index};
 use crate::time::Timestamp;
-use crate::wire::coarse;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -348,16 +347,15 @@ impl Replica {
         }
         self.store.set(index, Flags::TOUCHED, false);
         let flags = self.store.flags(index);
-        let known =
-            self.store.get(index).map_or(0, |(session, _)| coarse::rounded(session.timeout));
+        let Some((known, _)) = self.store.get(index) else { return };
         let below = |most: u32| timeout.is_some_and(|timeout| timeout < most);
         if self.carries(group, flags) {
-        } else if flags.has(Flags::HELD)
-            && self.is_divided(group)
-            && below(self.config.touched_below(known))
-        {
+            return;
+        }
+        let is_held = flags.has(Flags::HELD);
+        if is_held && self.is_divided(group) && below(self.config.touched_below(&known)) {
             self.claim(index);
-        } else if below(self.config.held(known) / 2) || !flags.has(Flags::HELD) {
+        } else if !is_held || below(self.config.held(&known) / 2) {
             self.extend_soon(index);
         }
     }

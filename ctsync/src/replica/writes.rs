@@ -153,8 +153,7 @@ impl Replica {
             }
             let asks = flags.has(Flags::RAN_OUT) && self.roles.is_shared(session.group);
             if asks && session.expectation.is_none() {
-                let timeout = coarse::rounded(session.timeout);
-                session.timeout = self.config.touched_below(timeout);
+                session.timeout = self.config.touched_below(&session);
                 return Some((Write { op: WriteOp::DeleteIdle, session }, false));
             }
             WriteOp::Delete
@@ -176,7 +175,7 @@ impl Replica {
         session.timeout = coarse::rounded(session.timeout);
         // An expectation isn't held: it is short-lived, and comes again if it is wanted.
         if held && session.expectation.is_none() {
-            session.timeout = self.config.held(session.timeout);
+            session.timeout = self.config.held(&session);
         }
         Some((Write { op, session }, held))
     }

@@ -14,6 +14,7 @@
 //!   the flag is set first: this node may be active again at any time. If it is before all sessions
 //!   were made anew, the flag stays until it has stood by once more.
 
+use super::convert;
 use super::filter::Filter;
 use crate::snapshot::Policy;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,9 +24,6 @@ use twinwall_netlink::conntrack::{
 };
 use twinwall_netlink::socket::Error;
 
-/// `TCP_CONNTRACK_ESTABLISHED` of `linux/netfilter/nf_conntrack_tcp.h`, the state with the one
-/// timeout of days.
-const ESTABLISHED: u8 = 3;
 /// Sessions that are changed at a time.
 const CHUNK: usize = 64;
 
@@ -163,11 +161,8 @@ fn both_have_windows(tcp: &TcpInfo) -> bool {
 
 fn without_windows(entry: &Entry, config: &Config) -> Entry {
     let mut anew = entry.clone();
-    let mut held = config.held(0);
+    let held = config.held(&convert::delta(entry).begin());
     if let Some(ProtoInfo::Tcp(tcp)) = &mut anew.proto {
-        if tcp.state == ESTABLISHED {
-            held = config.held(u32::MAX);
-        }
         *tcp = tcp.portable().liberal();
     }
     anew.timeout = anew.timeout.map(|timeout| timeout.max(held));
