@@ -40,6 +40,12 @@ impl Node {
         Self { channel, replica, offers, recorder: None, raw: Vec::new() }
     }
 
+    /// The channel.
+    #[must_use]
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
     /// Has all inputs of the replica recorded from now on. What is to be written into the file is
     /// fetched from [`Self::recorder`].
     pub fn record(&mut self, recorder: Recorder) {

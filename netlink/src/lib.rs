@@ -23,6 +23,7 @@
 
 pub mod address;
 pub mod conntrack;
+pub mod datagram;
 pub mod dataplane;
 pub mod frame;
 pub mod gate;

@@ -9,7 +9,11 @@ const KNOCK: u8 = 1;
 const CHALLENGE: u8 = 2;
 const INIT: u8 = 3;
 const RESPONSE: u8 = 4;
-const DATA: u8 = 5;
+/// The first byte of a sealed datagram; the index of its session and its counter follow,
+/// little-endian, in 4 and 8 bytes.
+pub const DATA: u8 = 5;
+/// The first byte of the messages of a handshake; [`FORMAT`] follows.
+pub const HANDSHAKES: std::ops::RangeInclusive<u8> = KNOCK..=RESPONSE;
 
 /// What precedes the sealed bytes.
 pub(super) const DATA_LEN: usize = 1 + 4 + 8;

@@ -37,6 +37,7 @@ mod refusal;
 mod session;
 mod window;
 
+pub use header::{DATA, HANDSHAKES};
 pub use keys::{Key, KeyRing, KeyRingError};
 pub use refusal::{Refusal, Refusals};
 
@@ -216,6 +217,12 @@ impl Channel {
             self.refusals.count(*refusal);
         }
         taken
+    }
+
+    /// The sessions whose datagrams are opened: the index that these name, and the counter behind
+    /// the highest one that was taken. At most 3.
+    pub fn living(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.sessions.living()
     }
 
     /// When [`Self::poll`] is due.

@@ -93,6 +93,10 @@ impl Sessions {
         self.sessions.iter_mut().rfind(|session| session.confirmed)
     }
 
+    pub(super) fn living(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.sessions.iter().map(|session| (session.index, session.window.next()))
+    }
+
     pub(super) fn add(&mut self, session: Session, now: Timestamp, retire_after: Duration) {
         let confirmed = session.confirmed;
         // There is one handshake at a time: an older one that wasn't confirmed has failed.

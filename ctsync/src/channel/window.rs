@@ -26,6 +26,11 @@ impl Window {
             || (self.next - counter <= LEN && self.word(counter) & 1 << (counter % 64) == 0)
     }
 
+    /// The counter behind the highest one taken.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Takes it.
     pub(super) fn take(&mut self, counter: u64) {
         if counter >= self.next {

@@ -42,9 +42,12 @@ use twinwall_netlink::sys;
 const NOTIFICATIONS: usize = 64 << 20;
 /// Datagrams, and reads of 32 notifications, before the others get their turn.
 const TURN: usize = 64;
-/// Datagrams that may be refused in a [`TICK`]. When there are more, the rest is left to the
-/// kernel to drop: they cost it less.
-const REFUSED: u32 = 300;
+/// Datagrams that may be refused in a [`TICK`]. When there are more, the kernel drops for the rest
+/// of it what the living sessions can't have next.
+const BESIEGED: u32 = 300;
+/// When even more have to be refused, which somebody has to compose from what he has just heard,
+/// nothing is heard for the rest of it.
+const REFUSED: u32 = 3_000;
 const TICK: Duration = Duration::from_millis(100);
 /// How long after a takeover running sessions have shown their windows; and a sixth of how long
 /// the others are given before they are looked at again.
@@ -207,6 +210,10 @@ impl Driver {
             let published = self.surroundings.published.load_full();
             self.exchange.look(now, &published, &mut self.node);
             self.allow_when_settled(now);
+            if self.refused < BESIEGED {
+                // A new session's before the peer knows of it.
+                self.datagrams.admit(self.node.channel().living(), false);
+            }
             self.node.poll(now, &mut self.out);
             self.idle = self.out.is_empty();
             self.perform();
@@ -299,6 +306,9 @@ impl Driver {
             let Some(datagram) = datagrams.receive() else { return };
             if node.receive(now, datagram, out).is_err() {
                 *refused += 1;
+                if *refused == BESIEGED {
+                    datagrams.admit(node.channel().living(), true);
+                }
             }
         }
     }

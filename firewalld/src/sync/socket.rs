@@ -5,10 +5,15 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
+use twinwall_ctsync::channel::{DATA, FORMAT, HANDSHAKES};
+use twinwall_netlink::datagram::Admitted;
 use twinwall_netlink::sys;
 
 /// Room for what comes while the thread does something else: some 10,000 datagrams.
 const BUFFER: usize = 16 << 20;
+/// Datagrams of the peer may be so much out of order while somebody else floods the link; those
+/// that are more are sent again.
+const REORDERED: u64 = 64;
 /// The longest datagram: an Ethernet frame with 9,000 bytes.
 const LONGEST: usize = 9_000;
 
@@ -20,6 +25,8 @@ pub(super) struct Datagrams {
     /// Whether the kernel drops what others send.
     connected: bool,
     buffer: Vec<u8>,
+    /// What the kernel lets through.
+    admitted: Option<Admitted>,
 }
 
 impl Datagrams {
@@ -40,7 +47,8 @@ impl Datagrams {
         sys::set_receive_buffer(socket.as_fd(), BUFFER)?;
         sys::set_send_buffer(socket.as_fd(), BUFFER)?;
         let socket = UdpSocket::from(socket);
-        let mut datagrams = Self { socket, peer, connected: false, buffer: vec![0; LONGEST] };
+        let mut datagrams =
+            Self { socket, peer, connected: false, buffer: vec![0; LONGEST], admitted: None };
         datagrams.connect();
         Ok(datagrams)
     }
@@ -54,6 +62,24 @@ impl Datagrams {
     pub(super) fn redirect(&mut self, peer: SocketAddr) {
         (self.peer, self.connected) = (peer, false);
         self.connect();
+    }
+
+    /// Leaves to the kernel to drop what can't be the peer's. When `besieged`, it lets through
+    /// nothing but what the living sessions may have next: what is dropped costs little, and
+    /// doesn't fill the room of what comes from the peer.
+    pub(super) fn admit(&mut self, living: impl Iterator<Item = (u32, u64)>, besieged: bool) {
+        let lowest = |next: u64| if besieged { next.saturating_sub(REORDERED) } else { 0 };
+        let sessions: Vec<_> = living.map(|(index, next)| (index, lowest(next))).collect();
+        let handshakes = !besieged || sessions.is_empty();
+        let handshakes = handshakes.then_some((HANDSHAKES, FORMAT));
+        let admitted = Admitted { sealed: DATA, sessions, handshakes };
+        if self.admitted.as_ref() == Some(&admitted) {
+            return;
+        }
+        if let Err(error) = admitted.attach(self.socket.as_fd()) {
+            tracing::error!(%error, "cannot filter what comes over the sync link");
+        }
+        self.admitted = Some(admitted);
     }
 
     /// Sends. What can't be sent is lost; the state machine sends again.

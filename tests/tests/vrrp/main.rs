@@ -26,6 +26,7 @@ mod policy;
 mod reloads;
 mod replication;
 mod scenarios;
+mod siege;
 mod soak;
 mod tracking;
 mod zones;
