@@ -53,8 +53,8 @@
 //! - [`model::Origin`] by the header's `nlmsg_pid`: 0 is `Traffic`, the port of the socket that
 //!   carries out writes is `Replication`, any other is `Local`. So nothing echoes;
 //! - [`model::Delta::group`] by the driver's own knowledge (the zones of the session's key); the
-//!   same on both nodes; 0 if there is one group, and a group that VRRP doesn't have behaves as if
-//!   each node carried what it saw change last;
+//!   same on both nodes; 0 if there is one group. A group that VRRP doesn't have stands for all:
+//!   [`replica`] says whose its sessions are;
 //! - what is not to be replicated (local and loopback traffic, filtered zones, protocols and
 //!   addresses, unconfirmed sessions) is left out, here as in dumps, by the same filter;
 //! - with `NETLINK_NO_ENOBUFS` off; after `ENOBUFS` call [`node::Node::overrun`].
@@ -66,7 +66,8 @@
 //!
 //! **Writes** go on one socket in the order given, up to `batch` to a send, each with an
 //! acknowledgement; then [`node::Node::written`] with a result for each. [`replica::WriteOp`]
-//! says how each is done. Marks are written whole, timeouts are in seconds; TCP flags with mask
+//! says how each is done; the notification that an answer [`replica::WriteResult::Busy`] asks for
+//! is fed in before the results. Marks are written whole, timeouts are in seconds; TCP flags with mask
 //! 0xff; of status bits leave out [`model::Status::LOCAL`]. Keep `nf_conntrack_events` on: entries
 //! made without never tell anything later.
 //!
