@@ -146,8 +146,9 @@ impl Replica {
         let idle = beat.idle && self.is_idle() && beat.complete && self.is_complete();
         let differs = idle && beat.root != self.store.root();
         self.peer.differing = if differs { self.peer.differing.saturating_add(1) } else { 0 };
+        let before = self.peer_role(GroupTag::default());
         self.peer.beat = beat;
-        self.look_whether_to_yield();
+        self.look_at_peer_roles(before);
         self.look_for_both_active(out);
         self.look_at_differences(now, out);
         self.look_whether_complete(out);

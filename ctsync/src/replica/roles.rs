@@ -24,8 +24,6 @@ pub(super) struct Roles {
     pub(super) roles: BTreeMap<GroupTag, Role>,
     /// Groups for which it was active at any time since the peer was heard last.
     active: [u64; 4],
-    /// Both nodes are active for all groups, and sessions of all are the peer's once they aren't.
-    pub(super) yields: bool,
 }
 
 impl Roles {

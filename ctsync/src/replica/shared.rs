@@ -29,11 +29,9 @@ impl Replica {
         let after = for_all(self.roles.roles.values().copied());
         match (before, after) {
             (_, Role::Backup) => self.set_mine(false),
-            (Role::Active, Role::Unknown) if self.roles.yields => self.set_mine(false),
             (Role::Active, Role::Unknown) => self.claim_divided(),
             _ => {}
         }
-        self.roles.yields &= after == Role::Active;
         if self.roles.roles.len() > 1 {
             self.check_at(now.after(SHOWN_AFTER));
         }
@@ -53,28 +51,29 @@ impl Replica {
         }
     }
 
-    /// The peer claims all sessions that belong to all groups.
+    /// The peer claims all sessions that belong to all groups. One that has given up all groups
+    /// since carries nothing any more.
     pub(super) fn yield_to_peer(&mut self, now: Timestamp) {
-        if self.config.leads() {
-            return;
-        }
-        if self.roles.of(GroupTag::default()) == Role::Active {
-            self.roles.yields = true;
-        } else if self.is_divided(GroupTag::default()) {
+        let group = GroupTag::default();
+        let stands = self.is_divided(group) && self.peer_role(group) != Role::Backup;
+        if stands && !self.config.leads() {
             self.set_mine(false);
             self.begin_walk();
             self.check_at(now.after(SHOWN_AFTER));
         }
     }
 
-    /// The peer can't have claimed anything any more if it is active for no group.
-    pub(super) fn look_whether_to_yield(&mut self) {
-        self.roles.yields &= self.peer_role(GroupTag::default()) != Role::Backup;
+    /// The peer has told its roles. When it was active for all groups and isn't any more, it has
+    /// claimed all sessions; what the node that leads says comes after that.
+    pub(super) fn look_at_peer_roles(&mut self, before: Role) {
+        let after = self.peer_role(GroupTag::default());
+        if self.config.leads() && before == Role::Active && after == Role::Unknown {
+            self.claim_divided();
+        }
     }
 
     /// The peer's daemon is another one and carries nothing yet.
     pub(super) fn take_all(&mut self) {
-        self.roles.yields = false;
         if self.is_divided(GroupTag::default()) {
             self.set_mine(true);
             self.begin_walk();
