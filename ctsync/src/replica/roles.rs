@@ -24,6 +24,8 @@ pub(super) struct Roles {
     pub(super) roles: BTreeMap<GroupTag, Role>,
     /// Groups for which it was active at any time since the peer was heard last.
     active: [u64; 4],
+    /// All sessions were claimed here while the peer may have been active for all groups too.
+    pub(super) contested: bool,
 }
 
 impl Roles {

@@ -27,6 +27,7 @@ impl Replica {
     /// Packets will show which ones are the other's now.
     pub(super) fn divide(&mut self, now: Timestamp, before: Role) {
         let after = for_all(self.roles.roles.values().copied());
+        self.roles.contested &= after != Role::Backup;
         match (before, after) {
             (_, Role::Backup) => self.set_mine(false),
             (Role::Active, Role::Unknown) => self.claim_divided(),
@@ -46,6 +47,7 @@ impl Replica {
         self.set_mine(true);
         self.begin_walk();
         if self.config.leads() {
+            self.roles.contested = self.peer_role(GroupTag::default()) != Role::Backup;
             let hello = Hello { answer: true, claims: true, active: [0; 4] };
             self.tell(&Section::Hello(hello));
         }
@@ -64,10 +66,11 @@ impl Replica {
     }
 
     /// The peer has told its roles. When it was active for all groups and isn't any more, it has
-    /// claimed all sessions; what the node that leads says comes after that.
+    /// claimed all sessions; if both have, what the node that leads says comes after that.
     pub(super) fn look_at_peer_roles(&mut self, before: Role) {
         let after = self.peer_role(GroupTag::default());
-        if self.config.leads() && before == Role::Active && after == Role::Unknown {
+        let resolved = before == Role::Active && after == Role::Unknown;
+        if self.config.leads() && self.roles.contested && resolved {
             self.claim_divided();
         }
     }
