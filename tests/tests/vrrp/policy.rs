@@ -352,7 +352,6 @@ fn a_changed_section_holds_at_a_reload_and_a_bad_one_changes_nothing() {
         bed.wait("they have met again", || alive(Side::A).and(alive(Side::B)));
     }
     apply_and_wait(&bed, Side::A, &named("elsewhere"), "taken");
-    assert!(bed.state(Side::A) == "active" && bed.takeovers(Side::B) == 0);
 }
 
 #[test]
