@@ -120,7 +120,7 @@ fn death(scene: &mut Scene<'_>, story: &mut Story) -> Result<(), Error> {
     story.bed.wait_takeover(scene, Side::B)?;
     story.settle();
     story.quiet(scene)?;
-    page::paragraph("gw-b is active. gw-a forgets all sessions and rules, as by a power cut.");
+    page::paragraph("gw-b is active. gw-a's kernel forgets everything, as by a power cut.");
     story.bed.forget(Side::A)?;
     story.check_rules(scene, "death", Side::B)
 }
@@ -138,7 +138,10 @@ fn failback(scene: &mut Scene<'_>, story: &mut Story) -> Result<(), Error> {
     story.settle();
     story.quiet(scene)?;
     let gateway = story.bed.gateway(Side::A);
-    let had = story.watch.sessions_at_takeover(gateway, returned).unwrap_or(0);
+    let had = scene.wait("gw-a's answer after it took over", PATIENCE, || {
+        let had = story.watch.sessions_at_takeover(gateway, returned);
+        Ok(had.ok_or_else(|| "there was none yet".to_owned()))
+    })?;
     page::paragraph(&format!("It had {had} of the {ALL} sessions when it took over."));
     scene.check("fail-back: sessions on gw-a as it takes over", ALL, had, had == ALL);
     story.bed.wait_complete(scene)?;

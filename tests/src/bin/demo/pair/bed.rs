@@ -166,10 +166,16 @@ impl Bed {
         Ok(applied)
     }
 
-    /// Takes all sessions and rules from a gateway's kernel, as a power cut would.
+    /// Takes sessions, rules and virtual addresses from a gateway's kernel, as a power cut would. The
+    /// addresses go first: a kernel that has them and no rules would answer with resets.
     pub(crate) fn forget(&self, side: Side) -> Result<(), Error> {
-        let script = "nft flush ruleset && conntrack -F 2>/dev/null";
-        Ok(self.gateway(side).run("sh", &["-ec", script]).map(drop)?)
+        const SCRIPT: &str = "
+            for link in $(ip -o link show type macvlan | sed 's/^[0-9]*: //; s/[@:].*//'); do
+                ip link delete \"$link\"
+            done
+            nft flush ruleset
+            conntrack -F 2>/dev/null";
+        Ok(self.gateway(side).run("sh", &["-ec", SCRIPT]).map(drop)?)
     }
 
     /// What both gateways have of the demo's sessions. Waits a while for them to be alike.
