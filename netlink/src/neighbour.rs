@@ -102,7 +102,7 @@ mod tests {
     fn those_that_are_asked_for_and_those_given_up_are_unresolved() {
         let found = Unresolved { family: 2, interface: 5, address: vec![10, 0, 0, 9] };
         for state in [0x01, 0x20] {
-            assert_eq!(read(&datagram(NEW, state)), [found.clone()]);
+            assert_eq!(read(&datagram(NEW, state)), std::slice::from_ref(&found));
         }
         // Reachable, stale, permanent; and one that was removed.
         for state in [0x02, 0x04, 0x80] {
