@@ -274,6 +274,49 @@ fn first_rule_that_covers_another_is_named_among_many() {
     outcome.unwrap();
 }
 
+/// Twenty addresses, from one to the next so far that another such list fits between.
+fn hosts(first: usize) -> String {
+    let each: Vec<_> = (0..20).map(|n| format!("10.0.0.{}", first + 12 * n)).collect();
+    format!("[{}]", each.join(", "))
+}
+
+/// Whether the last rule is said to be shadowed by the one before it, which is below so many others.
+fn is_found(count: usize, above: &str, cover: &str, last: &str) -> bool {
+    let mut text = String::from("version: 1\nzones: { lan: { interfaces: eth1 } }\nrules:\n");
+    let above = (0..count).map(|n| (format!("above{n}"), above, "accept"));
+    let rest = [("cover".to_owned(), cover, "drop"), ("last".to_owned(), last, "accept")];
+    for (seq, (name, src, action)) in above.chain(rest).enumerate() {
+        let _ = writeln!(
+            text,
+            "  - {{ seq: {seq}, name: {name}, from: lan, to: self, src: {src}, action: {action} }}"
+        );
+    }
+    let file = SourceText { path: "p".into(), text };
+    let loaded =
+        load(&[file]).unwrap_or_else(|failure| panic!("{}", failure.text(Default::default())));
+    let message = "rule `last` is shadowed by rule `cover`";
+    loaded.warnings.iter().any(|warning| warning.message == message)
+}
+
+#[test]
+fn shadows_are_found_below_any_number_of_rules_that_cover_only_in_part() {
+    for count in [1, 31, 32, 62, 63, 64, 65, 500] {
+        // Their addresses are around the last rule's, but not the same.
+        assert!(is_found(count, &hosts(0), "10.0.0.0/24", "10.0.0.18"), "{count} lists");
+        // They match the first flow of the last rule.
+        assert!(is_found(count, "10.0.0.0", "10.0.0.0/24", "10.0.0.0/25"), "{count} hosts");
+    }
+}
+
+#[test]
+fn shadows_of_and_by_long_lists_are_found_below_63_rules_that_only_seem_to_cover() {
+    for count in [1, 31, 32, 62, 63] {
+        assert!(is_found(count, &hosts(0), &hosts(6), "10.0.0.18"), "{count} lists");
+        // They cover the first entry of the last rule.
+        assert!(is_found(count, "10.0.0.0/28", "10.0.0.0/24", &hosts(0)), "{count} networks");
+    }
+}
+
 /// Whether a rule with one list cut down to the entry that a message names never decides, for one
 /// of the lists that have the entry.
 fn is_true_of_one_entry(rules: &[Rule], number: usize, message: &str, flows: &[Flow]) -> bool {

@@ -54,9 +54,9 @@ pub(super) struct Heirs<'a> {
     comparison: &'a Comparison<'a>,
     takers: Takers,
     /// Takers by what they overlap, made when they are many.
-    takers_by_overlap: OnceCell<Rules>,
+    takers_by_overlap: OnceCell<Rules<'a>>,
     /// All rules by what they overlap, made when much has been compared one by one.
-    by_overlap: OnceCell<Rules>,
+    by_overlap: OnceCell<Rules<'a>>,
     work: Cell<usize>,
 }
 
@@ -156,16 +156,12 @@ impl<'a> Heirs<'a> {
 
     /// The new rules of these places, to be asked which of them overlap an old one. Their ranks are
     /// their orders.
-    fn rules(&self, places: impl ExactSizeIterator<Item = u32>) -> Rules {
-        Rules::new(places.map(|place| {
-            let compared = self.comparison.get(place);
-            let matches = get(&self.new.rules, place).map(|rule| &rule.matches);
-            compared.zip(matches).map(|(compared, matches)| Placed {
-                place,
-                rank: compared.order,
-                zones: (compared.outline.from, compared.outline.to),
-                matches,
-            })
+    fn rules(&self, places: impl Iterator<Item = u32>) -> Rules<'a> {
+        Rules::new(places.filter_map(|place| {
+            let compared = self.comparison.get(place)?;
+            let matches = &get(&self.new.rules, place)?.matches;
+            let zones = (compared.outline.from, compared.outline.to);
+            Some(Placed { place, rank: compared.order, zones, matches })
         }))
     }
 
@@ -173,7 +169,7 @@ impl<'a> Heirs<'a> {
     /// rule, or through `each` where that turns out to be less work.
     fn search_overlapping(
         &self,
-        rules: &Rules,
+        rules: &Rules<'_>,
         asked: &Asked<'_>,
         places: (u32, u32),
         each: impl ExactSizeIterator<Item = u32>,

@@ -17,7 +17,7 @@ use crate::ruleset::{Action, Rule};
 use crate::syntax::{self, Draft, Word};
 use crate::yaml::Node;
 use crate::zone::ZoneSet;
-use family::Family;
+use family::{Above, Family};
 use region::{Address, Area, Rest};
 
 /// Fewer rules than this are not worth a thread.
@@ -39,9 +39,8 @@ pub(crate) fn check(
     let rules: Vec<u32> = (0..).take(resolved.origins.len()).collect();
     for more in parallel::run(parallel::chunks(&rules, threads, LEAST), threads, |rules| {
         let mut faults = Faults::new();
-        let mut found = Vec::new();
         for rule in rules {
-            linter.check(*rule, &mut found, &mut faults);
+            linter.check(*rule, &mut faults);
         }
         faults
     }) {
@@ -76,7 +75,7 @@ impl<'t, 'r> Linter<'t, 'r> {
         Some((self.resolved.rules.rules.get(index)?, origin))
     }
 
-    fn check(&self, rule: u32, found: &mut Vec<u32>, faults: &mut Faults) {
+    fn check(&self, rule: u32, faults: &mut Faults) {
         let Some((compiled, declared)) = self.rule(rule) else { return };
         let Some(name) = declared.name else { return };
         let (v4, v6) = (self.v4.area(rule), self.v6.area(rule));
@@ -85,18 +84,22 @@ impl<'t, 'r> Linter<'t, 'r> {
             return;
         }
         // Nothing covers a rule, alone or with others, that doesn't match this flow of it.
-        found.clear();
-        let all = self.matching(v4, v6, rule, |above| {
-            found.push(above);
-            false
+        let (mut covering, mut met) = (None, false);
+        let left = self.matching(v4, v6, rule, |above| {
+            met = true;
+            covering = self.covers(above, v4, v6).then_some(above);
+            covering.is_some()
         });
-        let first = found.iter().copied();
-        let covering = first.filter(|above| self.covers(*above, v4, v6)).min();
-        let more = !all && !found.is_empty();
-        let covering = covering.or_else(|| if more { self.covering(v4, v6, rule) } else { None });
+        if let (None, Some(left)) = (covering, left) {
+            // Where many rules only seemed to match the flow, lists would go on to mislead.
+            covering = self.covering(v4, v6, Above::rest(left, rule, !met));
+        }
         if let Some(above) = covering {
             faults.push(self.shadowed(rule, compiled, name, above));
-        } else if let Some(above) = self.covering_together(v4, v6, rule, found) {
+            return;
+        }
+        let together = if met { self.covering_together(v4, v6, rule) } else { None };
+        if let Some(above) = together {
             faults.push(self.unreachable(name, &above));
         } else {
             self.check_entries(rule, compiled, declared, faults);
@@ -104,32 +107,32 @@ impl<'t, 'r> Linter<'t, 'r> {
     }
 
     /// Calls `each` with the rules above that match a flow of a match, until it says that it is
-    /// enough. Says whether these were all.
+    /// enough. When these may not have been all, tells from which rule on it did not look.
     fn matching(
         &self,
         v4: Option<&Area<'_, u32>>,
         v6: Option<&Area<'_, u128>>,
         before: u32,
         mut each: impl FnMut(u32) -> bool,
-    ) -> bool {
+    ) -> Option<u32> {
         let (v4, v6) = (v4.and_then(Area::probe), v6.and_then(Area::probe));
         match (v4, v6) {
             (Some(probe), _) => self.v4.matching(&probe, before, |rule, _| each(rule)),
             (None, Some(probe)) => self.v6.matching(&probe, before, |rule, _| each(rule)),
-            (None, None) => true,
+            (None, None) => None,
         }
     }
 
-    /// The first rule above that covers both parts of a match.
+    /// The first rule of these that covers both parts of a match.
     fn covering(
         &self,
         v4: Option<&Area<'_, u32>>,
         v6: Option<&Area<'_, u128>>,
-        before: u32,
+        rules: Above,
     ) -> Option<u32> {
         match (v4, v6) {
-            (Some(area), _) => self.v4.covering(area, before, |rule| covers(&self.v6, rule, v6)),
-            (None, Some(area)) => self.v6.covering(area, before, |_| true),
+            (Some(area), _) => self.v4.covering(area, rules, |rule| covers(&self.v6, rule, v6)),
+            (None, Some(area)) => self.v6.covering(area, rules, |_| true),
             (None, None) => None,
         }
     }
@@ -145,18 +148,13 @@ impl<'t, 'r> Linter<'t, 'r> {
         covers(&self.v4, rule, v4) && covers(&self.v6, rule, v6)
     }
 
-    /// Rules above that together cover both parts of a match. `found` are those that match a flow of
-    /// the first part.
+    /// Rules above that together cover both parts of a match.
     fn covering_together(
         &self,
         v4: Option<&Area<'_, u32>>,
         v6: Option<&Area<'_, u128>>,
         before: u32,
-        found: &[u32],
     ) -> Option<Vec<u32>> {
-        if found.is_empty() {
-            return None;
-        }
         let mut above = Vec::new();
         if let Some(area) = v4 {
             exhaust(&self.v4, area, before, &mut above)?;
@@ -231,9 +229,8 @@ impl<'t, 'r> Linter<'t, 'r> {
             for node in nodes.iter().take(ENTRIES) {
                 let Some(part) = self.only(&compiled.matches, side, node) else { continue };
                 let (v4, v6) = (Area::of(&part, self.zones), Area::of(&part, self.zones));
-                let Some(above) = self.covering(v4.as_ref(), v6.as_ref(), rule) else {
-                    continue;
-                };
+                let above = self.covering(v4.as_ref(), v6.as_ref(), Above::all(rule));
+                let Some(above) = above else { continue };
                 let Some((first, origin)) = self.rule(above) else { continue };
                 if first.action == compiled.action {
                     continue;

@@ -43,8 +43,9 @@ impl<'r> Sets<'r, u128> {
 }
 
 impl<A: Word> Sets<'_, A> {
-    /// Calls `emit` with each of at most `limit` boxes; with none if the rule matches nothing.
-    pub(crate) fn boxes(&self, limit: usize, mut emit: impl FnMut(Bounds<A>)) {
+    /// Calls `emit` with each of at most `limit` boxes; with none if the rule matches nothing. Says
+    /// whether they hold nothing that the rule doesn't match.
+    pub(crate) fn boxes(&self, limit: usize, mut emit: impl FnMut(Bounds<A>)) -> bool {
         let (telling_src, telling_dst) = (telling(self.src), telling(self.dst));
         // Addresses alone tell most rules apart.
         let few = if telling_src || telling_dst { 1 } else { limit };
@@ -54,8 +55,8 @@ impl<A: Word> Sets<'_, A> {
         let (first, second) = if src_first { (self.src, self.dst) } else { (self.dst, self.src) };
         let (firsts, left) = share(first.len(), left, left);
         let (seconds, _) = share(second.len(), left, left);
-        for services in self.services.chunks(services) {
-            let Some(rest) = services.iter().map(ranges).reduce(around) else { continue };
+        for chunk in self.services.chunks(services) {
+            let Some(rest) = chunk.iter().map(ranges).reduce(around) else { continue };
             for one in first.chunks(firsts).filter_map(hull) {
                 for other in second.chunks(seconds).filter_map(hull) {
                     let addresses = if src_first { [one, other] } else { [other, one] };
@@ -63,6 +64,10 @@ impl<A: Word> Sets<'_, A> {
                 }
             }
         }
+        let alone = |share: usize, entries: usize| share == 1 || entries <= 1;
+        alone(services, self.services.len())
+            && alone(firsts, first.len())
+            && alone(seconds, second.len())
     }
 }
 

@@ -13,23 +13,29 @@
 //! flow, which [`crate::matching::Match`] tells.
 
 pub(crate) mod boxes;
+mod grow;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod tree;
 
 use crate::matching::Match;
+use crate::prefix::Word;
 use crate::zone::ZoneSet;
 use boxes::{Sets, limit};
+use std::cell::OnceCell;
 use tree::{Bounds, Item, Query, Search, Tree};
 
 /// Rules of a policy, to be asked which of them overlap another rule.
 #[derive(Debug)]
-pub(crate) struct Rules {
-    v4: Tree<u32>,
-    v6: Tree<u128>,
+pub(crate) struct Rules<'a> {
+    rules: Vec<Placed<'a>>,
+    /// Made when they are asked for: most policies are for one family mainly.
+    v4: OnceCell<Tree<u32>>,
+    v6: OnceCell<Tree<u128>>,
 }
 
 /// A rule of a policy.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Placed<'a> {
     /// Its place in the order of decision.
     pub(crate) place: u32,
@@ -60,19 +66,20 @@ impl Asked {
     }
 }
 
-impl Rules {
-    pub(crate) fn new<'a>(rules: impl ExactSizeIterator<Item = Option<Placed<'a>>>) -> Self {
-        let limit = limit(rules.len());
-        let (mut v4, mut v6) = (Vec::with_capacity(rules.len()), Vec::new());
-        for Placed { place, rank, zones: (from, to), matches } in rules.flatten() {
-            Sets { from, to, ..Sets::v4(matches) }.boxes(limit, |bounds| {
-                v4.push(Item { order: place, rank, number: place, bounds });
-            });
-            Sets { from, to, ..Sets::v6(matches) }.boxes(limit, |bounds| {
-                v6.push(Item { order: place, rank, number: place, bounds });
+impl<'a> Rules<'a> {
+    pub(crate) fn new(rules: impl Iterator<Item = Placed<'a>>) -> Self {
+        Self { rules: rules.collect(), v4: OnceCell::new(), v6: OnceCell::new() }
+    }
+
+    fn tree<A: Word>(&self, sets: fn(&'a Match) -> Sets<'a, A>) -> Tree<A> {
+        let limit = limit(self.rules.len());
+        let mut items = Vec::with_capacity(self.rules.len());
+        for Placed { place, rank, zones: (from, to), matches } in self.rules.iter().copied() {
+            Sets { from, to, ..sets(matches) }.boxes(limit, |bounds| {
+                items.push(Item { order: place, rank, number: place, bounds });
             });
         }
-        Self { v4: Tree::new(v4), v6: Tree::new(v6) }
+        Tree::new(items)
     }
 
     /// The rules from the first to the last of these places, and of this rank or a higher one, that
@@ -83,16 +90,22 @@ impl Rules {
         places: (u32, u32),
         rank: u32,
     ) -> Meeting<'s> {
-        let v4 = Query { bounds: &asked.v4, whole: false, orders: places, rank };
-        let v6 = Query { bounds: &asked.v6, whole: false, orders: places, rank };
-        Meeting { v4: self.v4.search(v4), v6: self.v6.search(v6), next: [None; 2], last: None }
+        let v4 = (!asked.v4.is_empty()).then(|| {
+            let query = Query { bounds: &asked.v4, whole: false, orders: places, rank };
+            self.v4.get_or_init(|| self.tree(Sets::v4)).search(query)
+        });
+        let v6 = (!asked.v6.is_empty()).then(|| {
+            let query = Query { bounds: &asked.v6, whole: false, orders: places, rank };
+            self.v6.get_or_init(|| self.tree(Sets::v6)).search(query)
+        });
+        Meeting { v4, v6, next: [None; 2], last: None }
     }
 }
 
 /// Places of rules that may overlap one, in rising order.
 pub(crate) struct Meeting<'s> {
-    v4: Search<'s, u32>,
-    v6: Search<'s, u128>,
+    v4: Option<Search<'s, u32>>,
+    v6: Option<Search<'s, u128>>,
     /// What each family has found and not yet told.
     next: [Option<u32>; 2],
     last: Option<u32>,
@@ -100,8 +113,8 @@ pub(crate) struct Meeting<'s> {
 
 impl Meeting<'_> {
     /// What the search has cost so far, see [`Search::steps`]: about a tenth of a microsecond each.
-    pub(crate) const fn steps(&self) -> usize {
-        self.v4.steps() + self.v6.steps()
+    pub(crate) fn steps(&self) -> usize {
+        self.v4.as_ref().map_or(0, Search::steps) + self.v6.as_ref().map_or(0, Search::steps)
     }
 }
 
@@ -111,8 +124,8 @@ impl Iterator for Meeting<'_> {
     fn next(&mut self) -> Option<u32> {
         loop {
             let [v4, v6] = &mut self.next;
-            *v4 = v4.or_else(|| self.v4.next().map(|found| found.order));
-            *v6 = v6.or_else(|| self.v6.next().map(|found| found.order));
+            *v4 = v4.or_else(|| Some(self.v4.as_mut()?.next()?.order));
+            *v6 = v6.or_else(|| Some(self.v6.as_mut()?.next()?.order));
             let place = match (*v4, *v6) {
                 (Some(a), Some(b)) => a.min(b),
                 (one, other) => one.or(other)?,

@@ -86,7 +86,7 @@ fn every_rule_that_overlaps_is_found_in_order() {
         let all: Vec<Match> = (0..500).map(|_| random.matches(bits)).collect();
         let ranks: Vec<u32> = (0..500).map(|_| random.below(9) as u32).collect();
         let rules = Rules::new((0..500).zip(&all).zip(&ranks).map(|((place, matches), rank)| {
-            Some(Placed { place, rank: *rank, zones: (matches.from, matches.to), matches })
+            Placed { place, rank: *rank, zones: (matches.from, matches.to), matches }
         }));
         let (mut met, mut found) = (0, 0);
         for asked in &all {
