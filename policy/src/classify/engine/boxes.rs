@@ -80,27 +80,16 @@ impl Boxes {
     /// The lanes whose boxes hold the point, as bits.
     #[inline]
     pub(super) fn holding(&self, point: &Point) -> u32 {
-        simd::holding(self, point)
+        simd::between(self, point, point)
     }
 
     /// The lanes whose boxes meet the bounds, as bits.
+    #[inline]
     pub(super) fn meeting(&self, bounds: &Bounds) -> u32 {
-        let mut lanes = (1 << LANES) - 1;
-        let address = self.addresses.chunks_exact(2).zip(bounds.addresses);
-        for (pair, (low, high)) in address {
-            let [lows, highs] = pair else { continue };
-            let meets = lows.iter().zip(highs).map(|(l, h)| *l <= high && low <= *h);
-            lanes &= bits(meets);
-        }
-        for (pair, (low, high)) in self.rest.chunks_exact(2).zip(bounds.rest) {
-            let [lows, highs] = pair else { continue };
-            let meets = lows.iter().zip(highs).map(|(l, h)| *l <= high && low <= *h);
-            lanes &= bits(meets);
-        }
-        lanes
+        let [a, b] = bounds.addresses;
+        let [c, d, e] = bounds.rest;
+        let highest = Point { addresses: [a.1, b.1], rest: [c.1, d.1, e.1] };
+        let lowest = Point { addresses: [a.0, b.0], rest: [c.0, d.0, e.0] };
+        simd::between(self, &highest, &lowest)
     }
-}
-
-fn bits(lanes: impl Iterator<Item = bool>) -> u32 {
-    lanes.enumerate().fold(0, |bits, (lane, set)| bits | u32::from(set) << lane)
 }

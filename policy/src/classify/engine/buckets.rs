@@ -46,6 +46,21 @@ impl Bucket {
         (slots, (high >> 32) as u32 & 1 << (fingerprint & 31) != 0)
     }
 
+    /// Calls `each` with the numbers of records under a fingerprint; says whether there is more, in
+    /// piles or the next bucket.
+    #[inline]
+    pub(super) fn candidates(&self, fingerprint: u8, mut each: impl FnMut(u32)) -> bool {
+        let (mut slots, mut more) = self.find(fingerprint);
+        while slots != 0 {
+            match self.number(slots.trailing_zeros()) {
+                Some(number) if number < PILE => each(number),
+                _ => more = true,
+            }
+            slots &= slots - 1;
+        }
+        more
+    }
+
     #[inline]
     pub(super) fn number(&self, slot: u32) -> Option<u32> {
         self.numbers.get(slot as usize).map(|number| number.load(Relaxed))
@@ -86,11 +101,6 @@ impl Buckets {
     #[inline]
     pub(super) fn place(&self, hash: u64) -> usize {
         (((hash & 0xffff_ffff) * self.0.len() as u64) >> 32) as usize
-    }
-
-    #[inline]
-    pub(super) fn all(&self) -> &[Bucket] {
-        &self.0
     }
 
     #[inline]

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Source and destination address, or a mask over them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
 pub(super) struct Pair<A> {
     pub(super) src: A,
     pub(super) dst: A,
@@ -18,22 +19,32 @@ pub(super) struct Pair<A> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Probe<A> {
     pub(super) addresses: Pair<A>,
-    /// Source port, destination port and protocol, see [`rest`].
+    /// Ports and protocol, see [`rest`]; ingress zone << 40, egress zone << 48.
     pub(super) rest: u64,
     /// The ports to be held against a record's, see [`edges`].
     pub(super) edges: u64,
-    pub(super) from: u8,
-    pub(super) to: u8,
+}
+
+impl<A> Probe<A> {
+    #[inline]
+    pub(super) const fn protocol(&self) -> u8 {
+        (self.rest >> 32) as u8
+    }
+
+    #[inline]
+    pub(super) const fn from(&self) -> u8 {
+        (self.rest >> 40) as u8
+    }
+
+    #[inline]
+    pub(super) const fn to(&self) -> u8 {
+        (self.rest >> 48) as u8
+    }
 }
 
 /// Source port in bits 0 to 15, destination port in 16 to 31, protocol in 32 to 39.
 pub(super) const fn rest(src_port: u16, dst_port: u16, protocol: u8) -> u64 {
     src_port as u64 | (dst_port as u64) << 16 | (protocol as u64) << 32
-}
-
-impl<A: Word> Probe<A> {
-    pub(super) const ZERO: Self =
-        Self { addresses: Pair { src: A::ZERO, dst: A::ZERO }, rest: 0, edges: 0, from: 0, to: 0 };
 }
 
 /// Four numbers of 16 bits: low source, high source, low destination, high destination port, the
@@ -68,10 +79,7 @@ pub(super) trait Family: Word + Send + Sync + 'static {
     /// The first `len` bits, scattered over 32.
     fn scatter(self, len: u8) -> u32;
     /// The addresses as numbers of 32 bits, if that is what they are.
-    fn narrow<'a, const N: usize>(
-        src: &'a [Self; N],
-        dst: &'a [Self; N],
-    ) -> Option<(&'a [u32; N], &'a [u32; N])>;
+    fn narrow<const N: usize>(pairs: &[Pair<Self>; N]) -> Option<&[Pair<u32>; N]>;
     /// Addresses in a [`Tree`](super::tree::Tree).
     type Node: Node<Number = Self> + Send + Sync;
 
@@ -124,11 +132,8 @@ impl Family for u32 {
     }
 
     #[inline]
-    fn narrow<'a, const N: usize>(
-        src: &'a [Self; N],
-        dst: &'a [Self; N],
-    ) -> Option<(&'a [u32; N], &'a [u32; N])> {
-        Some((src, dst))
+    fn narrow<const N: usize>(pairs: &[Pair<Self>; N]) -> Option<&[Pair<u32>; N]> {
+        Some(pairs)
     }
 
     type Node = Narrow;
@@ -185,7 +190,7 @@ impl Family for u128 {
         // In two halves: there is no shift by all 128 bits.
         let cut = |differ: Self, bits: u64| {
             let half = bits & 0xff;
-            differ >> (half / 2 & 127) >> (half - half / 2 & 127)
+            differ >> ((half / 2) & 127) >> ((half - half / 2) & 127)
         };
         let differ = cut(a.src ^ b.src, cuts) | cut(a.dst ^ b.dst, cuts >> 8);
         (differ >> 64) as u64 | differ as u64
@@ -203,10 +208,7 @@ impl Family for u128 {
     }
 
     #[inline]
-    fn narrow<'a, const N: usize>(
-        _: &'a [Self; N],
-        _: &'a [Self; N],
-    ) -> Option<(&'a [u32; N], &'a [u32; N])> {
+    fn narrow<const N: usize>(_: &[Pair<Self>; N]) -> Option<&[Pair<u32>; N]> {
         None
     }
 
@@ -225,7 +227,7 @@ impl Family for u128 {
     }
 }
 
-const fn joined(pair: Pair<u32>) -> u64 {
+pub(super) const fn joined(pair: Pair<u32>) -> u64 {
     pair.src as u64 | (pair.dst as u64) << 32
 }
 

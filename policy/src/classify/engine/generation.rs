@@ -8,6 +8,7 @@ use super::index::{Index, Search, View};
 use super::publish::{Clock, Flux};
 use super::record::Entry;
 use super::rule::{Header, Hit, Networks, Rule};
+use super::simd::Vectors;
 use super::zones::{Numbers, Zones};
 use crate::prefix::{Prefix, Word};
 use std::net::IpAddr;
@@ -58,7 +59,7 @@ impl Generation {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn lookup(
         &self,
         header: &Header,
@@ -67,34 +68,35 @@ impl Generation {
     ) -> Option<Hit> {
         let view = self.view(version);
         match of(header) {
-            Family4or6::V4(probe) => hit(&self.v4, &self.v4.find(&probe, &view, verify)),
-            Family4or6::V6(probe) => hit(&self.v6, &self.v6.find(&probe, &view, verify)),
-            Family4or6::Neither => None,
+            InFamily::V4(probe) => hit(&self.v4, &self.v4.find(&probe, &view, verify)),
+            InFamily::V6(probe) => hit(&self.v6, &self.v6.find(&probe, &view, verify)),
+            InFamily::Neither => None,
         }
     }
 
     /// Looks up some headers; at most [`WIDTH`].
-    #[inline]
-    pub(super) fn lookup_batch(
+    #[inline(always)]
+    pub(super) fn lookup_batch<V: Vectors>(
         &self,
         headers: &[Header],
         hits: &mut [Option<Hit>],
         version: u64,
         scratch: &mut Scratch,
+        vectors: V,
         verify: impl Fn(&Header, u64) -> bool,
     ) {
         let view = self.view(version);
         let v4 = |header: &Header| match of(header) {
-            Family4or6::V4(probe) => Some(probe),
+            InFamily::V4(probe) => Some(probe),
             _ => None,
         };
-        let others = batch(&self.v4, &view, headers, hits, scratch, v4, &verify);
+        let others = batch(&self.v4, &view, headers, hits, scratch, vectors, v4, &verify);
         if others {
             let v6 = |header: &Header| match of(header) {
-                Family4or6::V6(probe) => Some(probe),
+                InFamily::V6(probe) => Some(probe),
                 _ => None,
             };
-            batch(&self.v6, &view, headers, hits, scratch, v6, &verify);
+            batch(&self.v6, &view, headers, hits, scratch, vectors, v6, &verify);
         }
     }
 
@@ -109,13 +111,15 @@ impl Generation {
 
 /// Looks up the headers of one family; says whether there were others. Those have no hit after the
 /// first family and keep what they have after the second.
-#[inline]
-fn batch<A: Family>(
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "the state of one lookup")]
+fn batch<A: Family, V: Vectors>(
     index: &Index<A>,
     view: &View<'_>,
     headers: &[Header],
     hits: &mut [Option<Hit>],
     scratch: &mut Scratch,
+    vectors: V,
     probe: impl Fn(&Header) -> Option<Probe<A>>,
     verify: &impl Fn(&Header, u64) -> bool,
 ) -> bool {
@@ -131,7 +135,7 @@ fn batch<A: Family>(
     }
     let header = |lane: usize| headers.get(usize::from(*places.get(lane)?));
     let verify = |lane, value| header(lane).is_some_and(|header| verify(header, value));
-    index.find_all(&block, view, scratch, verify);
+    index.find_all(&block, view, scratch, vectors, verify);
     for (search, place) in scratch.searches.iter().zip(&places).take(block.count) {
         if let Some(cell) = hits.get_mut(usize::from(*place)) {
             *cell = hit(index, search);
@@ -147,7 +151,7 @@ fn hit<A: Family>(index: &Index<A>, search: &Search) -> Option<Hit> {
 
 /// A header in its family.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Family4or6 {
+pub(super) enum InFamily {
     V4(Probe<u32>),
     V6(Probe<u128>),
     /// One address of each, as no packet has them.
@@ -156,15 +160,15 @@ pub(super) enum Family4or6 {
 
 /// A header in its family.
 #[inline(always)]
-pub(super) fn of(header: &Header) -> Family4or6 {
+pub(super) fn of(header: &Header) -> InFamily {
     match (header.tuple.src, header.tuple.dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            Family4or6::V4(probe(header, src.to_bits(), dst.to_bits()))
+            InFamily::V4(probe(header, src.to_bits(), dst.to_bits()))
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
-            Family4or6::V6(probe(header, src.to_bits(), dst.to_bits()))
+            InFamily::V6(probe(header, src.to_bits(), dst.to_bits()))
         }
-        _ => Family4or6::Neither,
+        _ => InFamily::Neither,
     }
 }
 
@@ -173,10 +177,10 @@ fn probe<A>(header: &Header, src: A, dst: A) -> Probe<A> {
     let tuple = &header.tuple;
     Probe {
         addresses: Pair { src, dst },
-        rest: rest(tuple.src_port, tuple.dst_port, tuple.protocol),
+        rest: rest(tuple.src_port, tuple.dst_port, tuple.protocol)
+            | u64::from(header.from.index()) << 40
+            | u64::from(header.to.index()) << 48,
         edges: edges((tuple.src_port, tuple.src_port), (tuple.dst_port, tuple.dst_port)),
-        from: header.from.index(),
-        to: header.to.index(),
     }
 }
 

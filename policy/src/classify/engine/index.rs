@@ -10,9 +10,9 @@ use super::boxes::Point;
 use super::buckets::{Buckets, PILE, fingerprint};
 use super::family::{Family, Pair, Probe, Seeds};
 use super::pile::Piles;
-use super::plan::{Plan, Table};
+use super::plan::Plan;
 use super::publish::Flux;
-use super::record::{ALL_ZONES, EMPTY, Entry, Record, Records};
+use super::record::{ALL_ZONES, Compared, EMPTY, Entry, Record, Records};
 use super::words::Words;
 use super::zones::Zones;
 use std::sync::atomic::{
@@ -83,7 +83,7 @@ impl<A: Family> Index<A> {
     }
 
     /// The number of the rule that decides, with its order.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(
         &self,
         probe: &Probe<A>,
@@ -95,8 +95,8 @@ impl<A: Family> Index<A> {
         }
         let mut search =
             Search { order: NOTHING, number: 0, table: 0, classes: self.words.of(probe) };
-        while let Some(table) = self.next(&mut search) {
-            let hash = table.hash(probe.addresses, probe.rest, &self.plan.seeds);
+        while search.classes != 0 {
+            let hash = self.choose(probe, &mut search);
             self.buckets.each(hash, |number| {
                 self.look(number, probe, view, &mut search, &verify);
                 true
@@ -105,17 +105,30 @@ impl<A: Family> Index<A> {
         search
     }
 
-    /// Like [`Self::find`], where all rules are on one pile.
+    /// Chooses the next table and hashes the header for it.
+    #[inline(always)]
+    pub(super) fn choose(&self, probe: &Probe<A>, search: &mut Search) -> u64 {
+        let class = search.classes.trailing_zeros() as usize % 64;
+        let [first, ..] = &*self.plan.keys;
+        let key = self.plan.keys.get(class).unwrap_or(first);
+        search.table = key.classes;
+        search.classes &= !key.classes;
+        key.hash(probe.addresses, probe.rest, &self.plan.seeds)
+    }
+
+    /// Whether an odd record that matches a header decides it: whether its rule counts, its zones.
     #[inline]
-    pub(super) fn find_only(
+    fn allowed(
         &self,
+        record: &Record<A::Cell>,
         probe: &Probe<A>,
         view: &View<'_>,
-        verify: impl Fn(u64) -> bool,
-    ) -> Search {
-        let mut search = Search { order: NOTHING, number: 0, table: u64::MAX, classes: 0 };
-        self.look_through(self.only.load(Acquire), probe, view, &mut search, &verify);
-        search
+        verify: &impl Fn(u64) -> bool,
+    ) -> bool {
+        let state = record.state();
+        view.counts(state.flux)
+            && (state.zones == ALL_ZONES || view.zones.hold(state.zones, probe.from(), probe.to()))
+            && (!state.coarse || verify(record.value()))
     }
 
     /// Compares a header with all that is under a hash beside the records of the hash's own bucket.
@@ -144,27 +157,22 @@ impl<A: Family> Index<A> {
         }
     }
 
-    /// The next table to ask.
+    /// Like [`Self::find`], where all rules are on one pile.
     #[inline]
-    pub(super) fn next(&self, search: &mut Search) -> Option<&Table<A>> {
-        while search.classes != 0 {
-            let class = search.classes.trailing_zeros() as usize;
-            let best = self.best.get(class)?.load(Relaxed);
-            if u64::from(best) >= search.order {
-                search.classes &= search.classes - 1;
-                continue;
-            }
-            let table = self.plan.tables.get(usize::from(*self.plan.of_class.get(class)?))?;
-            search.classes &= !table.classes;
-            search.table = table.classes;
-            return Some(table);
-        }
-        None
+    pub(super) fn find_only(
+        &self,
+        probe: &Probe<A>,
+        view: &View<'_>,
+        verify: impl Fn(u64) -> bool,
+    ) -> Search {
+        let mut search = Search { order: NOTHING, number: 0, table: u64::MAX, classes: 0 };
+        self.look_through(self.only.load(Acquire), probe, view, &mut search, &verify);
+        search
     }
 
     /// Compares a header with what a number stands for.
-    #[inline]
-    pub(super) fn look(
+    #[inline(always)]
+    fn look(
         &self,
         number: u32,
         probe: &Probe<A>,
@@ -179,7 +187,7 @@ impl<A: Family> Index<A> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn look_at(
         &self,
         number: u32,
@@ -189,19 +197,17 @@ impl<A: Family> Index<A> {
         verify: &impl Fn(u64) -> bool,
     ) {
         let Some(record) = self.records.get(number) else { return };
-        let found = record.compare(probe);
+        let Compared { matches, head } = record.compare(probe);
         // One of another table is left to that table: the shadow of a rule takes for granted that
         // all with its key are compared, too.
-        let mut matches = found.matches & (search.table >> found.class & 1 != 0);
-        if matches & !found.plain {
-            let state = record.state();
-            matches = view.counts(state.flux)
-                && (state.zones == ALL_ZONES || view.zones.hold(state.zones, probe.from, probe.to))
-                && (!state.coarse || verify(record.value()));
+        let mut matches = matches & (search.table >> head.class() & 1 != 0);
+        if matches & head.odd() {
+            matches = self.allowed(record, probe, view, verify);
         }
+        let order = u64::from(head.order());
         // All bits when it is better, none otherwise.
-        let better = u64::from(matches & (u64::from(found.order) < search.order)).wrapping_neg();
-        search.order ^= (search.order ^ u64::from(found.order)) & better;
+        let better = u64::from(matches & (order < search.order)).wrapping_neg();
+        search.order ^= (search.order ^ order) & better;
         search.number ^= (search.number ^ number) & better as u32;
         search.classes &= record.shadow() | self.fresh.load(Relaxed) | !better;
     }
@@ -219,7 +225,7 @@ impl<A: Family> Index<A> {
         let (rest, (skip_src, skip_dst)) = (probe.rest, pile.skip);
         let point = Point {
             addresses: [src.window(skip_src), dst.window(skip_dst)],
-            rest: [rest as u16, (rest >> 16) as u16, (rest >> 32) as u16],
+            rest: [rest as u16, (rest >> 16) as u16, probe.protocol().into()],
         };
         pile.find(&point, search.order, |number| {
             self.look_at(number, probe, view, search, verify);

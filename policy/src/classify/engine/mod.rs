@@ -47,6 +47,7 @@ use batch::{Scratch, WIDTH};
 use few::Few;
 use generation::{Generation, Parts, Source};
 use record::EMPTY;
+use simd::{Vectors, Work};
 use zones::Numbers;
 
 /// Secrets of the hash functions where nobody attacks; any numbers would do.
@@ -172,10 +173,7 @@ impl Engine {
     /// Like [`Self::lookup`]; `verify` says for a coarse rule's value whether the header matches.
     #[inline]
     pub(super) fn lookup_with(&self, header: &Header, verify: impl Fn(u64) -> bool) -> Option<Hit> {
-        match &self.few {
-            Some(few) => few.lookup(header, verify),
-            None => self.generation.lookup(header, STEADY, verify),
-        }
+        simd::work(One { engine: self, header, verify })
     }
 
     /// Like [`Self::lookup_batch`]; `verify` says for a coarse rule's value whether a header
@@ -187,12 +185,51 @@ impl Engine {
         hits: &mut [Option<Hit>],
         verify: impl Fn(&Header, u64) -> bool,
     ) {
-        if let Some(few) = &self.few {
-            return few.lookup_batch(headers, hits, verify);
+        simd::work(Many { engine: self, headers, hits, verify });
+    }
+}
+
+/// One lookup.
+struct One<'a, F> {
+    engine: &'a Engine,
+    header: &'a Header,
+    verify: F,
+}
+
+impl<F: Fn(u64) -> bool> Work for One<'_, F> {
+    type Output = Option<Hit>;
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) -> Option<Hit> {
+        let Self { engine, header, verify } = self;
+        match &engine.few {
+            Some(few) => few.lookup(header, vectors, verify),
+            None => engine.generation.lookup(header, STEADY, verify),
+        }
+    }
+}
+
+/// A batch of lookups.
+struct Many<'a, F> {
+    engine: &'a Engine,
+    headers: &'a [Header],
+    hits: &'a mut [Option<Hit>],
+    verify: F,
+}
+
+impl<F: Fn(&Header, u64) -> bool> Work for Many<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) {
+        let Self { engine, headers, hits, verify } = self;
+        if let Some(few) = &engine.few {
+            return few.lookup_batch(headers, hits, vectors, verify);
         }
         let mut scratch = Scratch::new();
         for (headers, hits) in headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH)) {
-            self.generation.lookup_batch(headers, hits, STEADY, &mut scratch, &verify);
+            let generation = &engine.generation;
+            generation.lookup_batch(headers, hits, STEADY, &mut scratch, vectors, &verify);
         }
     }
 }
@@ -207,3 +244,6 @@ fn put<T>(entries: &mut Vec<T>, part: Option<T>) -> u32 {
     entries.push(part);
     number
 }
+
+#[cfg(test)]
+mod tests;

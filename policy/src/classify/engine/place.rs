@@ -94,12 +94,11 @@ impl<A: Family> Index<A> {
     pub(super) fn remove(&self, number: u32) {
         let Some(record) = self.records.get(number) else { return };
         let entry = record.entry::<A>();
-        let state = record.state();
-        if let Some(table) = self.plan.class_table(state.class) {
+        if let Some(table) = self.plan.class_table(record.head().class()) {
             let hash = table.hash(entry.addresses, low(&entry), &self.plan.seeds);
             self.buckets.remove(hash, number);
         }
-        record.set_state(State { flux: EMPTY, ..state });
+        record.set_state(State { flux: EMPTY, ..record.state() });
     }
 
     fn write(
@@ -160,7 +159,7 @@ impl<A: Family> Index<A> {
                         pile = Some(other);
                     }
                 } else if let Some(other) = self.records.get(number) {
-                    let same = table.classes >> other.state().class & 1 != 0;
+                    let same = table.classes >> other.head().class() & 1 != 0;
                     alike += usize::from(same && table.same_key(&other.entry(), entry));
                 }
                 true

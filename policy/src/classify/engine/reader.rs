@@ -4,6 +4,7 @@ use super::batch::{Scratch, WIDTH};
 use super::generation::Generation;
 use super::publish::Pin;
 use super::rule::{Header, Hit};
+use super::simd::{self, Vectors, Work};
 use super::writer::Pins;
 use arc_swap::{ArcSwap, Cache};
 use std::sync::{Arc, PoisonError};
@@ -36,7 +37,7 @@ impl Reader {
     #[must_use]
     pub fn lookup(&mut self, header: &Header) -> Option<Hit> {
         let generation = self.current.load();
-        consistently(generation, &self.pin, |version| generation.lookup(header, version, |_| true))
+        simd::work(One { generation, pin: &self.pin, header })
     }
 
     /// Looks up as many headers as the shorter of the slices has room for.
@@ -44,15 +45,51 @@ impl Reader {
         let mut scratch = Scratch::new();
         for (headers, hits) in headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH)) {
             let generation = self.current.load();
-            consistently(generation, &self.pin, |version| {
-                generation.lookup_batch(headers, hits, version, &mut scratch, |_, _| true);
-            });
+            simd::work(Many { generation, pin: &self.pin, headers, hits, scratch: &mut scratch });
         }
     }
 }
 
+/// One lookup.
+struct One<'a> {
+    generation: &'a Generation,
+    pin: &'a Pin,
+    header: &'a Header,
+}
+
+impl Work for One<'_> {
+    type Output = Option<Hit>;
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, _: V) -> Option<Hit> {
+        let Self { generation, pin, header } = self;
+        consistently(generation, pin, |version| generation.lookup(header, version, |_| true))
+    }
+}
+
+/// A block of lookups.
+struct Many<'a> {
+    generation: &'a Generation,
+    pin: &'a Pin,
+    headers: &'a [Header],
+    hits: &'a mut [Option<Hit>],
+    scratch: &'a mut Scratch,
+}
+
+impl Work for Many<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) {
+        let Self { generation, pin, headers, hits, scratch } = self;
+        consistently(generation, pin, |version| {
+            generation.lookup_batch(headers, hits, version, scratch, vectors, |_, _| true);
+        });
+    }
+}
+
 /// Looks up at one update; again, held, if the writer overtook the first try.
-#[inline]
+#[inline(always)]
 fn consistently<T>(generation: &Generation, pin: &Pin, mut look: impl FnMut(u64) -> T) -> T {
     let clock = &generation.clock;
     let version = clock.begin();

@@ -4,14 +4,15 @@
 //! addresses  1 word for IPv4, 4 for IPv6
 //! ports      bounds of the ports, see [`edges`]
 //! order      order | bits that source << 32 and destination << 40 leave open | protocol << 48
-//!            | bits of the protocol that count << 56
-//! state      zones | class << 24 | coarse << 31 | flux << 32
+//!            | whether the protocol counts << 56 | class << 57 | odd << 63
+//! state      zones | coarse << 24 | flux << 32
 //! shadow     classes that can hold a rule that decides before this one
 //! value      what a hit carries
 //! ```
 //!
-//! A record is written while no reader can see its rule, apart from `state` and `shadow`. Flux says
-//! whether the rule came or is to go lately, see [`super::publish`]; 0 stands for neither.
+//! A record is odd if its state says anything: a match is no hit then unless the state allows it.
+//! A record is written while no reader can see its rule, apart from `odd`, `state` and `shadow`.
+//! Flux says whether the rule came or is to go lately, see [`super::publish`]; 0 stands for neither.
 
 use super::family::{Family, Pair, Probe, edges};
 use super::simd;
@@ -26,11 +27,9 @@ pub(super) const EMPTY: u32 = u32::MAX;
 /// Every zone, in [`Entry::zones`].
 pub(super) const ALL_ZONES: u32 = 0;
 
-/// The protocol counts.
-const PROTOCOL: u64 = 0xff << 56;
-const COARSE: u64 = 1 << 31;
-/// A record's state without its class.
-const PLAIN: u64 = !(0x3f << 24);
+const PROTOCOL: u64 = 1 << 56;
+const ODD: u64 = 1 << 63;
+const COARSE: u64 = 1 << 24;
 
 /// One rule; see the module's text.
 #[derive(Debug, Default)]
@@ -65,19 +64,36 @@ pub(super) struct Entry<A> {
 pub(super) struct Compared {
     /// Whether addresses, ports and protocol match.
     pub(super) matches: bool,
-    /// Whether a match is a hit: no zones, no flux, and not coarse.
-    pub(super) plain: bool,
-    pub(super) order: u32,
-    pub(super) class: u32,
+    pub(super) head: Head,
 }
+
+/// A record's order, class, and whether it is odd.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head(u64);
 
 /// What of a record changes or has to be looked at more closely.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct State {
     pub(super) zones: u32,
-    pub(super) class: u8,
     pub(super) coarse: bool,
     pub(super) flux: u32,
+}
+
+impl Head {
+    #[inline]
+    pub(super) const fn order(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline]
+    pub(super) const fn class(self) -> u8 {
+        (self.0 >> 57) as u8 & 63
+    }
+
+    #[inline]
+    pub(super) const fn odd(self) -> bool {
+        self.0 & ODD != 0
+    }
 }
 
 impl<C> Record<C> {
@@ -86,26 +102,30 @@ impl<C> Record<C> {
         A::store(&self.addresses, entry.addresses);
         self.ports.store(ports(entry.src_port, entry.dst_port), Relaxed);
         let protocol = entry.protocol.map_or(0, |number| u64::from(number) << 48 | PROTOCOL);
+        let class = u64::from(class) << 57;
         let open = |len: u8| u64::from(A::BITS.saturating_sub(len));
         let cuts = open(entry.src_len) << 32 | open(entry.dst_len) << 40;
-        self.order.store(u64::from(entry.order) | cuts | protocol, Relaxed);
+        // Odd until the state is known: readers that come upon the record look at that.
+        self.order.store(u64::from(entry.order) | cuts | protocol | class | ODD, Relaxed);
         self.shadow.store(u64::MAX, Relaxed);
         self.value.store(entry.value, Relaxed);
-        self.set_state(State { zones: entry.zones, class, coarse: entry.coarse, flux });
+        self.set_state(State { zones: entry.zones, coarse: entry.coarse, flux });
     }
 
     pub(super) fn set_state(&self, state: State) {
         let coarse = if state.coarse { COARSE } else { 0 };
-        let zones = u64::from(state.zones) | u64::from(state.class) << 24 | coarse;
+        let word = u64::from(state.zones) | coarse | u64::from(state.flux) << 32;
         // Whoever sees the new flux sees what was written before.
-        self.state.store(zones | u64::from(state.flux) << 32, Release);
+        self.state.store(word, Release);
+        let order = self.order.load(Relaxed) & !ODD;
+        self.order.store(order | if word == 0 { 0 } else { ODD }, Release);
     }
 
+    #[inline]
     pub(super) fn state(&self) -> State {
         let word = self.state.load(Acquire);
         State {
             zones: word as u32 & 0xff_ffff,
-            class: (word >> 24) as u8 & 63,
             coarse: word & COARSE != 0,
             flux: (word >> 32) as u32,
         }
@@ -117,8 +137,8 @@ impl<C> Record<C> {
     }
 
     #[inline]
-    pub(super) fn order(&self) -> u32 {
-        self.order.load(Relaxed) as u32
+    pub(super) fn head(&self) -> Head {
+        Head(self.order.load(Acquire))
     }
 
     #[inline]
@@ -145,19 +165,14 @@ impl<C> Record<C> {
 
     /// Compares addresses, ports and protocol, without a jump: whether they match is hard to
     /// foresee.
-    #[inline]
+    #[inline(always)]
     pub(super) fn compare<A: Family<Cell = C>>(&self, probe: &Probe<A>) -> Compared {
-        let word = self.order.load(Relaxed);
+        let word = self.order.load(Acquire);
         let addresses = A::apart(A::load(&self.addresses), probe.addresses, word >> 32);
         let ports = simd::below(probe.edges, self.ports.load(Relaxed));
-        let protocol = (word >> 48 ^ probe.rest >> 32) & word >> 56;
-        let state = self.state.load(Acquire);
-        Compared {
-            matches: addresses | ports | protocol == 0,
-            plain: state & PLAIN == 0,
-            order: word as u32,
-            class: (state >> 24) as u32 & 63,
-        }
+        let protocol =
+            ((word >> 48) as u8 ^ probe.protocol()) & ((word >> 56 & 1) as u8).wrapping_neg();
+        Compared { matches: addresses | ports | u64::from(protocol) == 0, head: Head(word) }
     }
 
     /// The rule of the record.
@@ -212,7 +227,7 @@ impl<A: Family> Records<A> {
     pub(super) fn new(count: usize) -> Self {
         let empty = |_| {
             let record = Record::default();
-            record.set_state(State { zones: 0, class: 0, coarse: false, flux: EMPTY });
+            record.set_state(State { zones: 0, coarse: false, flux: EMPTY });
             record
         };
         Self((0..count).map(empty).collect())

@@ -37,7 +37,7 @@ impl<A: Family> Index<A> {
         for (pile, best) in (0u32..).zip(&piles) {
             for number in self.piles.get(pile).into_iter().flat_map(Pile::numbers) {
                 let Some(record) = self.records.get(number) else { continue };
-                let order = record.order();
+                let order = record.head().order();
                 let classes = (0..64).zip(best).filter(|(_, best)| **best < order);
                 record.add_shadow(classes.fold(0, |bits, (class, _)| bits | 1u64 << class));
             }
@@ -48,7 +48,7 @@ impl<A: Family> Index<A> {
     /// those after it, or to all lookups where they are too many to be found. Writer only.
     pub(super) fn cast_new(&self, number: u32, entry: &Entry<A>) {
         let Some(record) = self.records.get(number) else { return };
-        let class = record.state().class;
+        let class = record.head().class();
         let Some(own) = self.plan.class_table(class) else { return };
         let mut classes = self.meeting(entry) & !own.classes;
         let mut shadow = 0;
@@ -95,7 +95,7 @@ impl<A: Family> Index<A> {
     /// Compares a rule with those of all tables that may overlap it.
     fn cast(&self, number: u32, entry: &Entry<A>, piles: &mut Overlapping) {
         let Some(record) = self.records.get(number) else { return };
-        let class = record.state().class;
+        let class = record.head().class();
         let Some(own) = self.plan.class_table(class) else { return };
         let mut classes = self.meeting(entry) & !own.classes;
         let mut shadow = 0;
@@ -124,9 +124,14 @@ impl<A: Family> Index<A> {
 
     /// Those of the classes that ever had a rule before this order.
     fn better(&self, classes: u64, order: u32) -> u64 {
-        let best = (0..64).zip(self.best.iter());
-        let before = best.filter(|(_, best)| best.load(Relaxed) < order);
-        before.fold(0, |bits, (class, _)| bits | 1u64 << class) & classes
+        let (mut left, mut better) = (classes, 0);
+        while left != 0 {
+            let class = left.trailing_zeros();
+            let best = self.best.get(class as usize).map_or(u32::MAX, |best| best.load(Relaxed));
+            better |= u64::from(best < order) << class;
+            left &= left - 1;
+        }
+        better
     }
 
     /// Compares a rule with those of a table that it fits; returns the classes of those before it.
@@ -167,7 +172,7 @@ impl<A: Family> Index<A> {
             return 0;
         }
         if other.order < entry.order {
-            return 1 << record.state().class;
+            return 1 << record.head().class();
         }
         record.add_shadow(1 << class);
         0

@@ -118,11 +118,11 @@ impl<A: Family> Small<A> {
         let dst = self.dst.row(probe.addresses.dst, vectors)?;
         let src_port = self.src_port.row(u32::from(probe.rest as u16), vectors)?;
         let dst_port = self.dst_port.row(u32::from((probe.rest >> 16) as u16), vectors)?;
-        let protocol = self.protocols.get((probe.rest >> 32) as usize)?;
+        let protocol = self.protocols.get(usize::from(probe.protocol()))?;
         let rows = [src, dst, src_port, dst_port, protocol];
         let Some([from, to]) = &self.zones else { return self.first(rows, vectors, verify) };
-        let from = from.get(usize::from(probe.from))?;
-        let to = to.get(usize::from(probe.to))?;
+        let from = from.get(usize::from(probe.from()))?;
+        let to = to.get(usize::from(probe.to()))?;
         self.first([src, dst, src_port, dst_port, protocol, from, to], vectors, verify)
     }
 

@@ -7,10 +7,10 @@
 //! All maps lie in one list, so that the words of several headers can be gathered together.
 
 use super::batch::{Block, WIDTH};
-use super::family::{Family, Probe};
+use super::family::{Family, Pair, Probe};
 use super::plan::{Plan, Table};
 use super::record::Entry;
-use super::simd;
+use super::simd::Vectors;
 use crate::matching::PortRange;
 use crate::zone::ZoneSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -54,6 +54,13 @@ pub(super) struct Level {
     /// From the hash to the place in the map.
     pub(super) shift: u8,
     pub(super) start: u32,
+}
+
+/// What words are made from, of a block of headers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields<'a> {
+    pub(super) addresses: &'a [Pair<u32>; WIDTH],
+    pub(super) rest: &'a [u64; WIDTH],
 }
 
 impl Words {
@@ -127,7 +134,7 @@ impl Words {
     }
 
     /// The classes that can match a header.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of<A: Family>(&self, probe: &Probe<A>) -> u64 {
         let [src, dst] = &self.maps.addresses;
         let [any_src, any_dst] = &self.any;
@@ -137,35 +144,36 @@ impl Words {
         let mut classes = self.address(src, any_src, probe.addresses.src)
             & self.address(dst, any_dst, probe.addresses.dst)
             & self.port(dst_port, (probe.rest >> 16) as u16)
-            & self.get(self.maps.protocol + (probe.rest >> 32) as u32);
+            & self.get(self.maps.protocol + u32::from(probe.protocol()));
         if ports_told.load(Relaxed) {
             classes &= self.port(src_port, probe.rest as u16);
         }
         if zones_told.load(Relaxed) {
-            classes &= self.get(from + u32::from(probe.from));
-            classes &= self.get(to + u32::from(probe.to));
+            classes &= self.get(from + u32::from(probe.from()));
+            classes &= self.get(to + u32::from(probe.to()));
         }
         classes
     }
 
     /// The classes that can match each header of a block.
-    #[inline]
-    pub(super) fn of_all<A: Family>(&self, block: &Block<A>, classes: &mut [u64; WIDTH]) {
+    #[inline(always)]
+    pub(super) fn of_all<A: Family, V: Vectors>(
+        &self,
+        block: &Block<A>,
+        classes: &mut [u64; WIDTH],
+        vectors: V,
+    ) {
         let any = [0, 1].map(|side: usize| self.any.get(side).map_or(0, |any| any.load(Relaxed)));
-        if let Some((src, dst)) = A::narrow(&block.src, &block.dst)
-            && simd::classes(
-                &self.words,
-                &self.maps,
-                any,
-                (src, dst),
-                (&block.ports, &block.rest),
-                classes,
-            )
-        {
-            return;
+        let [ports, zones] = &self.told;
+        let told = [ports.load(Relaxed), zones.load(Relaxed)];
+        if let Some(addresses) = A::narrow(&block.addresses) {
+            let fields = Fields { addresses, rest: &block.rest };
+            if vectors.classes(&self.words, &self.maps, any, told, fields, classes) {
+                return;
+            }
         }
         for (place, classes) in classes.iter_mut().enumerate().take(block.count) {
-            *classes = self.of(block.probe(place));
+            *classes = self.of(&block.probe(place));
         }
     }
 
@@ -276,9 +284,20 @@ fn or(word: &AtomicU64, bit: u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::family::{Pair, Seeds, rest};
+    use super::super::family::{Seeds, rest};
     use super::super::record::ALL_ZONES;
+    use super::super::simd::{Work, work};
     use super::*;
+
+    struct OfAll<'a>(&'a Words, &'a Block<u32>, &'a mut [u64; WIDTH]);
+
+    impl Work for OfAll<'_> {
+        type Output = ();
+
+        fn run<V: Vectors>(self, vectors: V) {
+            self.0.of_all(self.1, self.2, vectors);
+        }
+    }
 
     #[test]
     fn words_of_a_block_are_those_of_its_headers() {
@@ -325,17 +344,17 @@ mod tests {
                 let ports = (next() as u16 & 0x70ff, next() as u16);
                 let probe = Probe {
                     addresses: Pair { src: next() << 20, dst: (next() << 20) | (next() % 4) },
-                    rest: rest(ports.0, ports.1, [6, 17, 1][next() as usize % 3]),
+                    rest: rest(ports.0, ports.1, [6, 17, 1][next() as usize % 3])
+                        | u64::from(next() % 64) << 40
+                        | u64::from(next() % 64) << 48,
                     edges: 0,
-                    from: (next() % 64) as u8,
-                    to: (next() % 64) as u8,
                 };
                 block.push(&probe).unwrap();
             }
             let mut classes = [0; WIDTH];
-            words.of_all(&block, &mut classes);
+            work(OfAll(&words, &block, &mut classes));
             for (place, classes) in classes.iter().enumerate().take(count) {
-                assert_eq!(*classes, words.of(block.probe(place)));
+                assert_eq!(*classes, words.of(&block.probe(place)));
                 bits += classes.count_ones();
             }
         }

@@ -1,0 +1,134 @@
+//! All ways to compare agree.
+
+use super::super::boxes::Bounds;
+use super::*;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.0 >> 16
+    }
+}
+
+#[test]
+fn equal_bytes_are_found_in_every_place() {
+    let mut random = Random(9);
+    for _ in 0..10_000 {
+        // Few values, so that many are equal.
+        let state = random.next() << 16;
+        let words = [state & 0x0303_0303_0303_0303, (state >> 5) & 0x0103_8003_0103_ff03];
+        for byte in [0, 1, 2, 3, 0x80, 0xff] {
+            let bytes = words.iter().flat_map(|word| word.to_le_bytes());
+            let wanted = (0..).zip(bytes).filter(|(_, b)| *b == byte).map(|(i, _)| 1 << i);
+            let wanted: u32 = wanted.sum();
+            assert_eq!(equal_bytes(words, byte), wanted);
+            let [low, high] = words;
+            assert_eq!(equal_in_word(low, byte) | equal_in_word(high, byte) << 8, wanted);
+        }
+    }
+}
+
+/// Edges of the number range, small numbers, and any.
+fn range(random: &mut Random, most: u32) -> (u32, u32) {
+    let mut one = || match random.next() % 4 {
+        0 => 0,
+        1 => most,
+        2 => (random.next() % 16) as u32,
+        _ => random.next() as u32 & most,
+    };
+    let (a, b) = (one(), one());
+    (a.min(b), a.max(b))
+}
+
+#[test]
+fn all_ways_to_compare_boxes_agree() {
+    let mut random = Random(10);
+    let mut found = 0;
+    for round in 0..20_000 {
+        let short = |random: &mut Random| {
+            let (low, high) = range(random, 0xffff);
+            (low as u16, high as u16)
+        };
+        let bounds: Vec<Bounds> = (0..round % 18)
+            .map(|_| Bounds {
+                addresses: [range(&mut random, u32::MAX), range(&mut random, u32::MAX)],
+                rest: [short(&mut random), short(&mut random), short(&mut random)],
+            })
+            .collect();
+        let mut point = || Point {
+            addresses: [range(&mut random, u32::MAX).0, range(&mut random, u32::MAX).1],
+            rest: [short(&mut random).0, short(&mut random).1, short(&mut random).0],
+        };
+        let (from, to) = (point(), point());
+        let (from, to) = if round % 2 == 0 { (from, from) } else { (from, to) };
+        let boxes = Boxes::new(bounds.iter().copied());
+        let holds = |bounds: &Bounds| {
+            let addresses = bounds.addresses.iter().zip(from.addresses.iter().zip(to.addresses));
+            let rest = bounds.rest.iter().zip(from.rest.iter().zip(to.rest));
+            addresses.into_iter().all(|(range, (from, to))| range.0 <= *from && to <= range.1)
+                && rest.into_iter().all(|(range, (from, to))| range.0 <= *from && to <= range.1)
+        };
+        let wanted = bits(bounds.iter().take(LANES).map(holds));
+        found += wanted.count_ones();
+        assert_eq!(between(&boxes, &from, &to), wanted);
+        assert_eq!(between_plain(&boxes, &from, &to), wanted);
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
+            // SAFETY: the processor has the instructions.
+            assert_eq!(unsafe { between_avx2(&boxes, &from, &to) }, wanted);
+        }
+    }
+    assert!(found > 1000, "{found}");
+}
+
+#[test]
+fn numbers_below_their_bounds_are_found() {
+    let mut random = Random(11);
+    for _ in 0..20_000 {
+        let mut word = || random.next() << 32 ^ random.next();
+        let (numbers, bounds) = (word(), word());
+        // Some of the four are equal.
+        let numbers = numbers ^ (numbers ^ bounds) & word().wrapping_mul(0xffff);
+        assert_eq!(below(numbers, bounds) == 0, below_plain(numbers, bounds) == 0);
+    }
+    assert_eq!(below(u64::MAX, u64::MAX), 0);
+}
+
+struct First<'a>(&'a [Row; 5]);
+
+impl Work for First<'_> {
+    type Output = usize;
+
+    fn run<V: Vectors>(self, vectors: V) -> usize {
+        vectors.first(self.0.each_ref())
+    }
+}
+
+#[test]
+fn the_first_bit_of_all_rows_is_found() {
+    let mut random = Random(12);
+    let mut found = 0;
+    for round in 0..20_000u64 {
+        let mut rows = [Row([0; WORDS]); 5];
+        for row in &mut rows {
+            for word in &mut row.0 {
+                *word = (random.next() << 32 | random.next()) & (random.next() << 17);
+            }
+        }
+        if round % 2 == 0 {
+            let bit = random.next() % (WORDS as u64 * 64);
+            rows.iter_mut().for_each(|row| row.0[bit as usize / 64] |= 1 << (bit % 64));
+        }
+        let bits = (0..WORDS * 64)
+            .find(|bit| rows.iter().all(|row| row.0[bit / 64] >> (bit % 64) & 1 != 0));
+        let right = |place: usize| match bits {
+            Some(bit) => place == bit,
+            None => place >= WORDS * 64,
+        };
+        found += usize::from(bits.is_some());
+        assert!(right(work(First(&rows))) && right(First(&rows).run(Plain)), "{bits:?}");
+    }
+    assert!(found > 10_000);
+}
