@@ -1,6 +1,6 @@
 //! Recordings of a small machine, read back whole, cut off, damaged and with gaps.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

@@ -137,8 +137,7 @@ fn a_peer_that_has_no_room_or_forgets_ends_nothing_that_is_forwarded_here() {
     assert_eq!(world.status(Side::A).differing, 0, "B has all of them");
     // B's next packets, in its name, say that no leaf holds anything.
     let original = world.host(Side::A).node.as_ref().unwrap().replica();
-    let mut copy: twinwall_ctsync::replica::Replica =
-        restore(&checkpoint(original).unwrap()).unwrap();
+    let mut copy: Replica = restore(&checkpoint(original).unwrap()).unwrap();
     let mut out = Vec::new();
     let boot = copy.peer_boot().unwrap();
     let next = copy.received() + 1;

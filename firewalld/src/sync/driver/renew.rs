@@ -1,6 +1,6 @@
 //! Other settings while the thread runs.
 //!
-//! Keys, `preempt-wait` and `policy` hold at once. For the others the state machine begins anew, as
+//! Keys, `preempt-wait` and `policy` hold at once, `recorder` from the next start on. For the others the state machine begins anew, as
 //! at a start of the daemon: the sessions are in the kernel, and what differs from the peer is
 //! found by digests. Whatever can fail is done before anything is replaced.
 
@@ -27,6 +27,7 @@ impl Driver {
             key_file: self.settings.key_file.clone(),
             preempt_wait: self.settings.preempt_wait,
             hold: self.settings.hold,
+            recorder: self.settings.recorder,
             ..settings.clone()
         };
         if light == self.settings {
@@ -35,8 +36,13 @@ impl Driver {
             self.begin_anew(&settings, ring, now)?;
             tracing::info!("sync: begins anew with other settings");
         }
+        if settings.recorder != self.settings.recorder {
+            tracing::warn!(
+                "sync: another size of the flight recorder holds from the next start on"
+            );
+        }
         self.exchange.hold = settings.hold;
-        self.settings = settings;
+        self.settings = Settings { recorder: self.settings.recorder, ..settings };
         Ok(())
     }
 
