@@ -36,6 +36,8 @@ pub struct Plan {
     pub idle: u32,
     /// Long TCP sessions.
     pub tcp: u32,
+    /// Whether short TCP sessions come and go besides.
+    pub short: bool,
     /// One of each main kind in turn instead of random ones.
     pub main_kinds: bool,
     /// Only failovers whose name has this in it.
@@ -143,7 +145,8 @@ impl Soak {
     ) -> Result<(), Vec<Wrong>> {
         let one = |error| vec![words(error)];
         prepare(pair).map_err(one)?;
-        let mut load = Load::start(pair.testbed(), Size { tcp: plan.tcp }).map_err(one)?;
+        let mut load =
+            Load::start(pair.testbed(), Size { tcp: plan.tcp, short: plan.short }).map_err(one)?;
         let lasting = usize::try_from(plan.tcp).unwrap_or(0) + SELDOM + 2;
         let mut checks = Checks::begin(pair, lasting).map_err(|wrong| vec![wrong])?;
         if plan.idle > 0 {

@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// Long TCP sessions
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..=1_000))]
     tcp: u32,
+    /// Without short TCP sessions that come and go
+    #[arg(long)]
+    no_short: bool,
     /// One of each main kind in turn instead of random ones
     #[arg(long)]
     main_kinds: bool,
@@ -60,6 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Error> {
         seed,
         idle: options.idle,
         tcp: options.tcp,
+        short: !options.no_short,
         main_kinds: options.main_kinds,
         only: options.only.clone(),
         vrrp: Vrrp { interval: options.interval, priorities: PRIORITIES, ..Vrrp::default() },
