@@ -210,20 +210,18 @@ impl<T: Copy + Ord> Lanes<T> {
         set(&mut self.high, lane, range.1);
     }
 
-    /// The lanes that begin at or before `start` and end at or after `end`.
-    #[inline]
-    fn spanning(&self, start: T, end: T) -> Flags {
-        let mut flags = [0; LANES];
+    /// Leaves the lanes that begin at or before `start` and end at or after `end`.
+    // Inlined, it wouldn't become vector instructions.
+    #[inline(never)]
+    fn spanning(&self, start: T, end: T, flags: &mut Flags) {
         for ((flag, low), high) in flags.iter_mut().zip(&self.low).zip(&self.high) {
-            *flag = u8::from(*low <= start) & u8::from(end <= *high);
+            *flag &= u8::from(*low <= start) & u8::from(end <= *high);
         }
-        flags
     }
 
-    /// The lanes that meet a range, or hold it whole.
-    #[inline]
-    fn wanted(&self, (low, high): (T, T), whole: bool) -> Flags {
-        if whole { self.spanning(low, high) } else { self.spanning(high, low) }
+    /// Leaves the lanes that meet a range, or hold it whole.
+    fn wanted(&self, (low, high): (T, T), whole: bool, flags: &mut Flags) {
+        if whole { self.spanning(low, high, flags) } else { self.spanning(high, low, flags) }
     }
 }
 
@@ -241,10 +239,18 @@ const fn bits(flags: Flags) -> u32 {
     (low | high << 8) as u32
 }
 
-#[inline]
-fn and(flags: &mut Flags, others: Flags) {
-    for (flag, other) in flags.iter_mut().zip(others) {
-        *flag &= other;
+/// Leaves the lanes that share zones with these, or have all of them.
+#[inline(never)]
+fn zones_wanted(own: &[u64; LANES], zones: ZoneSet, whole: bool, flags: &mut Flags) {
+    let zones = zones.bits();
+    if whole {
+        for (flag, own) in flags.iter_mut().zip(own) {
+            *flag &= u8::from(zones & !own == 0);
+        }
+    } else {
+        for (flag, own) in flags.iter_mut().zip(own) {
+            *flag &= u8::from(zones & own != 0);
+        }
     }
 }
 
@@ -307,10 +313,14 @@ impl<A: Word> Node<A> {
 
     /// The boxes that a search has to look into, as bits.
     fn wanted(&self, query: &Query<'_, A>) -> u32 {
-        let mut candidates = self.used & bits(self.orders.wanted(query.orders, false));
+        let mut flags = [1; LANES];
+        self.orders.wanted(query.orders, false, &mut flags);
         if query.rank > 0 {
-            candidates &= bits(self.ranks.map(|rank| u8::from(rank >= query.rank)));
+            for (flag, rank) in flags.iter_mut().zip(&self.ranks) {
+                *flag &= u8::from(*rank >= query.rank);
+            }
         }
+        let candidates = self.used & bits(flags);
         let mut wanted = 0;
         for bounds in query.bounds {
             wanted |= self.meeting(candidates & !wanted, bounds, query.whole);
@@ -319,25 +329,22 @@ impl<A: Word> Node<A> {
     }
 
     fn meeting(&self, mut lanes: u32, bounds: &Bounds<A>, whole: bool) -> u32 {
+        let mut flags = [1; LANES];
         for (own, range) in self.addresses.iter().zip(bounds.addresses).rev() {
             if lanes == 0 {
                 return 0;
             }
-            lanes &= bits(own.wanted(range, whole));
+            own.wanted(range, whole, &mut flags);
+            lanes &= bits(flags);
         }
         if lanes == 0 {
             return 0;
         }
-        let mut flags = [1; LANES];
         for (own, range) in self.rest.iter().zip(bounds.rest) {
-            and(&mut flags, own.wanted(range, whole));
+            own.wanted(range, whole, &mut flags);
         }
-        for (own, zones) in [(&self.from, bounds.from.bits()), (&self.to, bounds.to.bits())] {
-            and(
-                &mut flags,
-                own.map(|own| u8::from(if whole { zones & !own == 0 } else { zones & own != 0 })),
-            );
-        }
+        zones_wanted(&self.from, bounds.from, whole, &mut flags);
+        zones_wanted(&self.to, bounds.to, whole, &mut flags);
         lanes & bits(flags)
     }
 }
