@@ -1,5 +1,5 @@
-//! The engine: rules as boxes, each in one hash table; lookups one at a time and in batches;
-//! updates in place while others read.
+//! The engine: rules as boxes, in hash tables or, if they are few, in rows of bits; lookups one at a
+//! time and in batches; updates in place while others read.
 //!
 //! ```text
 //! rules ─► plan ─► words     for each field: classes of rules that can match
@@ -7,6 +7,8 @@
 //!         tables   records   one rule each, compared field by field
 //!                  shadows   where a better rule than a found one can be
 //!                  publish   which rules count for a reader, and when memory is used again
+//!
+//! few rules that stay as they are ─► small   for each field rows of the rules that it allows
 //! ```
 //!
 //! Goes in: rules with an order and a value. Comes out: for a header the value of the first rule

@@ -58,6 +58,10 @@ pub(super) struct Level {
 
 /// What words are made from, of a block of headers.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "only vector instructions take all headers at once")
+)]
 pub(super) struct Fields<'a> {
     pub(super) addresses: &'a [Pair<u32>; WIDTH],
     pub(super) rest: &'a [u64; WIDTH],
