@@ -1,5 +1,6 @@
 //! What the kernel says of its sessions.
 
+use super::shared::SHOWN_AFTER;
 use super::{DumpReason, Output, Replica};
 use crate::model::{Delta, EventKind, Identity, KernelEvent, Origin};
 use crate::store::{Flags, Index};
@@ -35,6 +36,9 @@ pub(super) struct Dump {
     last: Timestamp,
     /// When there is to be one, though nothing was lost.
     check: Option<Timestamp>,
+    /// Sessions are held only now that may be this node's: whether packets go through them will
+    /// show in the next one.
+    unshown: bool,
     /// The first one is over.
     populated: bool,
 }
@@ -55,6 +59,7 @@ impl Replica {
         self.dump.first = !self.dump.populated;
         self.dump.wanted = None;
         self.dump.sweep = None;
+        self.dump.unshown = false;
         self.dump.ended.clear();
         self.stats.dumps += 1;
         // Entries of the dump that had this number 255 dumps ago.
@@ -356,6 +361,7 @@ impl Replica {
         if is_held && self.is_divided(group) && below(self.config.touched_below(&known)) {
             self.claim(index);
         } else if !is_held || below(self.config.held(&known) / 2) {
+            self.dump.unshown |= self.is_divided(group);
             self.extend_soon(index);
         }
     }
@@ -399,5 +405,8 @@ impl Replica {
         self.dump.populated = true;
         self.dump.ended.clear();
         self.dump.last = now;
+        if self.dump.unshown {
+            self.check_at(now.after(SHOWN_AFTER));
+        }
     }
 }

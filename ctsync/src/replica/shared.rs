@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// How long packets are given, after a change of roles, to show which sessions go through this
 /// node.
-const SHOWN_AFTER: Duration = Duration::from_secs(10);
+pub(super) const SHOWN_AFTER: Duration = Duration::from_secs(10);
 
 impl Replica {
     /// Whether a session belongs to all groups, and each node is active for some.

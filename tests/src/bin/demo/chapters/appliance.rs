@@ -69,7 +69,7 @@ fn run(scene: &mut Scene<'_>) -> Result<(), Error> {
         scene.check_many(format!("{}: packets on a wrong rule", phase.name), MANY, wrong);
         let through = ledger::let_through(&entries);
         if phase.rules.iter().any(|rule| !rule.accepts) {
-            let name = format!("{}: packets passed that the policy drops", phase.name);
+            let name = format!("{}: packets passed that it drops", phase.name);
             scene.check_many(name, MANY, through);
         }
     }

@@ -143,7 +143,7 @@ fn failback(scene: &mut Scene<'_>, story: &mut Story) -> Result<(), Error> {
         Ok(had.ok_or_else(|| "there was none yet".to_owned()))
     })?;
     page::paragraph(&format!("It had {had} of the {ALL} sessions when it took over."));
-    scene.check("fail-back: sessions on gw-a as it takes over", ALL, had, had == ALL);
+    scene.check("fail-back: sessions on gw-a at the takeover", ALL, had, had == ALL);
     story.bed.wait_complete(scene)?;
     story.check_alike(scene, "fail-back")?;
     story.check_rules(scene, "fail-back", Side::A)
