@@ -148,7 +148,9 @@ fn demo_holds_and_reports_what_it_saw() {
     for check in checks(&report) {
         assert_eq!(check["held"], true, "{check}");
         let name = check["name"].as_str().unwrap();
-        assert!(text.contains(name), "`{name}` is not in the table:\n{text}");
+        // A long name goes on in the next line, below itself.
+        let begins: String = name.chars().take(36).collect();
+        assert!(text.contains(begins.trim_end()), "`{name}` is not in the table:\n{text}");
         assert!(page.contains(&check_row(check)), "{check} is not in the page:\n{page}");
     }
     let (appliance, twinwall) = (&report["chapters"][0], &report["chapters"][1]);
