@@ -190,35 +190,6 @@ fn invalid(bed: &Bed) -> u64 {
 }
 
 #[test]
-fn one_node_takes_all_and_gives_its_half_back_without_a_session_lost() {
-    let Some(mut bed) = up("active-active: halves", &format!("{POLICY}{NAT}")) else { return };
-    let mut traffic = Traffic::start(&bed);
-    traffic.check(&bed, "at the start");
-    wait_carried(&bed, Side::A, FIRST);
-    wait_carried(&bed, Side::B, SECOND);
-    for dead in [Side::A, Side::B] {
-        bed.kill9(dead).unwrap();
-        bed.wait_holding(dead.other()).unwrap();
-        bed.start(dead).unwrap();
-        bed.wait_shared().unwrap();
-        traffic.check(&bed, "a node has returned");
-        wait_carried(&bed, Side::A, FIRST);
-        wait_carried(&bed, Side::B, SECOND);
-    }
-    let of_group = |verb| ["failover", verb, "--group", "first"];
-    bed.wait_shared().unwrap();
-    bed.gateway(Side::A).unwrap().twinwall(&of_group("now")).unwrap().success().unwrap();
-    bed.wait_active(Side::B).unwrap();
-    traffic.check(&bed, "one group was handed over");
-    wait_carried(&bed, Side::B, FIRST);
-    bed.gateway(Side::A).unwrap().twinwall(&of_group("back")).unwrap().success().unwrap();
-    bed.wait_shared().unwrap();
-    traffic.check(&bed, "it was taken back");
-    wait_carried(&bed, Side::A, FIRST);
-    traffic.end();
-}
-
-#[test]
 fn request_and_reply_may_take_different_nodes() {
     // Translated sessions have their way back by their address; these have none.
     let Some(mut bed) = up("active-active: asymmetric", POLICY) else { return };
