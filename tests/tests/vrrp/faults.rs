@@ -20,7 +20,7 @@ const SCALE: Scale = Scale {
     rate: 2_000.0,
     cut: Duration::from_secs(3),
     timed: 0,
-    patience: crate::bed::SOON,
+    patience: Duration::from_secs(60),
 };
 
 /// Makes a fault happen; `None` when this machine can't.
