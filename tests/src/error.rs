@@ -73,6 +73,9 @@ pub enum Error {
         /// What is known about it, from `; ` on, or nothing.
         detail: String,
     },
+    /// What was measured cannot be true.
+    #[error("not measured: {0}")]
+    NotMeasured(String),
     /// A program's report is not what was expected.
     #[error("cannot read the report of `{command}`: {source}; it printed: {text}")]
     Report {

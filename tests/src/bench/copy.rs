@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long both are watched while nothing happens: what they use then isn't for sessions.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(2);
 
 /// Sessions that are there before memory is measured, so that what is set up once doesn't count.
 const WARM: u32 = 2_000;
@@ -49,8 +49,16 @@ pub(super) fn many(pair: &mut Pair, scale: &Scale) -> Result<Values, Error> {
         ["sender", "receiver"].into_iter().zip(still).zip(before).zip(after)
     {
         let (idle, busy) = (before.since(still), after.since(before));
+        let spent = busy.cpu - idle.cpu / idled * took;
+        if spent <= 0.0 {
+            return Err(Error::NotMeasured(format!(
+                "the {name} used {:.2} s of processor time in {took:.2} s with sessions, and {:.2} \
+                 in {idled:.2} s without any",
+                busy.cpu, idle.cpu
+            )));
+        }
         put(&format!("{name}_idle_cpu"), idle.cpu / idled);
-        put(&format!("{name}_cpu_s"), (busy.cpu - idle.cpu / idled * took) / hundred_thousands);
+        put(&format!("{name}_cpu_s"), spent / hundred_thousands);
         put(&format!("{name}_memory"), busy.resident / f64::from(scale.sessions));
         let name = if name == "sender" { "bytes" } else { "bytes_back" };
         put(name, (busy.sent - idle.sent / idled * took) / f64::from(scale.sessions));

@@ -8,13 +8,18 @@ use std::io;
 /// A reading.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Gauge {
-    /// Processor time of all threads that live, the kernel's share included, in seconds.
+    /// Processor time of all threads, also of those that have ended, the kernel's share included,
+    /// in seconds.
     pub(super) cpu: f64,
     /// Memory that is there, in bytes.
     pub(super) resident: f64,
     /// Bytes sent on the sync link, with IP and UDP headers and without Ethernet's.
     pub(super) sent: f64,
 }
+
+/// Units of processor time in `/proc/PID/stat` (`USER_HZ`, the same on all architectures that
+/// Debian has).
+const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Length of an Ethernet header.
 const ETHERNET: u64 = 14;
@@ -45,15 +50,17 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
+/// From the process's own sum, which keeps what threads used that have ended.
 fn cpu(pid: u32) -> io::Result<f64> {
-    let mut nanoseconds = 0;
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread that has just ended counts for nothing.
-        let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-        let spent = text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
-        nanoseconds += spent.unwrap_or(0);
-    }
-    Ok(float(nanoseconds) / 1e9)
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The program's name may hold spaces; utime and stime are the twelfth and thirteenth after it.
+    let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    let mut ticks = fields.skip(11).map_while(|word| word.parse::<u64>().ok());
+    let (user, kernel) = ticks
+        .next()
+        .zip(ticks.next())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    Ok(float(user + kernel) / TICKS_PER_SECOND)
 }
 
 fn resident(pid: u32) -> io::Result<f64> {
