@@ -159,6 +159,7 @@ impl Replica {
             Input::DumpEnd { complete } => self.dump_end(complete, out),
             Input::Written { batch, results } => {
                 self.written(batch, &results, out);
+                self.answer_if_asked();
                 self.look_whether_complete(out);
             }
             Input::Roles(roles) => self.take_roles(now, roles, out),

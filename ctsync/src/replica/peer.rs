@@ -38,6 +38,8 @@ pub(super) struct Peer {
     /// It was silent for so long that it is not counted on.
     pub(super) lost: bool,
     pub(super) next_beat: Timestamp,
+    /// What the last heartbeat said is in the kernel here.
+    told_applied: u64,
     both_active: Vec<GroupTag>,
     /// Heartbeats in a row with another digest, though nobody had anything to send.
     pub(super) differing: u32,
@@ -50,6 +52,7 @@ impl Replica {
         }
         self.peer.boot = Some(greeting.boot);
         self.peer.beat = Beat::default();
+        self.peer.told_applied = 0;
         self.peer.proven = greeting.met;
         self.forget_stream();
         self.take_all();
@@ -124,15 +127,24 @@ impl Replica {
             return;
         }
         self.peer.next_beat = now.after(self.config.beat_every);
+        self.peer.told_applied = self.applied();
         let beat = Beat {
             complete: self.is_complete(),
             idle: self.is_idle(),
-            applied: self.applied(),
+            asks: self.has_barriers(),
+            applied: self.peer.told_applied,
             sessions: self.store.live() as u64,
             root: self.store.root(),
             roles: self.roles.mine(),
         };
         self.send_now(&[Section::Beat(beat)], out);
+    }
+
+    /// A peer that waits for this node to have everything hears of it at once.
+    pub(super) fn answer_if_asked(&mut self) {
+        if self.peer.beat.asks && self.applied() > self.peer.told_applied {
+            self.peer.next_beat = Timestamp::ZERO;
+        }
     }
 
     pub(super) fn take_beat(&mut self, now: Timestamp, beat: Beat, out: &mut Vec<Output>) {
@@ -152,6 +164,8 @@ impl Replica {
         self.look_for_both_active(out);
         self.look_at_differences(now, out);
         self.look_whether_complete(out);
+        self.look_at_barriers(out);
+        self.answer_if_asked();
     }
 
     /// What the peer is for a group, if it is heard.

@@ -239,6 +239,10 @@ impl Replica {
         self.peer.next_beat = Timestamp::ZERO;
     }
 
+    pub(super) fn has_barriers(&self) -> bool {
+        !self.barriers.is_empty()
+    }
+
     pub(super) fn look_at_barriers(&mut self, out: &mut Vec<Output>) {
         if self.barriers.is_empty() || !self.is_complete() {
             return;

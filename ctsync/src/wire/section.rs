@@ -42,6 +42,9 @@ pub struct Beat {
     pub complete: bool,
     /// The sender has nothing to send and nothing unacknowledged.
     pub idle: bool,
+    /// The sender waits for the receiver to have everything in its kernel, and wants to hear of it
+    /// at once.
+    pub asks: bool,
     /// Up to this packet of the receiver's, the sender has everything in its kernel.
     pub applied: u64,
     /// Sessions that the sender holds.
@@ -337,7 +340,7 @@ fn read_hello(reader: &mut Reader<'_>) -> Result<Hello, Malformed> {
 }
 
 fn write_beat(writer: &mut Writer, beat: &Beat) {
-    writer.u8(u8::from(beat.complete) | u8::from(beat.idle) << 1);
+    writer.u8(u8::from(beat.complete) | u8::from(beat.idle) << 1 | u8::from(beat.asks) << 2);
     writer.number(beat.applied);
     writer.number(beat.sessions);
     writer.put(&beat.root.to_le_bytes());
@@ -367,5 +370,6 @@ fn read_beat(reader: &mut Reader<'_>) -> Result<Beat, Malformed> {
         };
         roles.push((GroupTag(group), role));
     }
-    Ok(Beat { complete: flags & 1 != 0, idle: flags & 2 != 0, applied, sessions, root, roles })
+    let [complete, idle, asks] = [1, 2, 4].map(|bit| flags & bit != 0);
+    Ok(Beat { complete, idle, asks, applied, sessions, root, roles })
 }

@@ -134,6 +134,26 @@ fn the_peer_is_ready_only_when_what_was_here_is_in_its_kernel() {
 }
 
 #[test]
+fn a_peer_that_is_asked_does_not_wait_for_its_next_heartbeat() {
+    let mut world = World::scene();
+    for id in 1..10 {
+        world.open_sessions([2 * id].into_iter());
+        world.pass(1);
+        let now = time(world.now);
+        let out = world.host_mut(A).verb(|node, out| {
+            node.barrier(now, id, out);
+            node.poll(now, out);
+        });
+        world.apply(A, out).unwrap();
+        let asked = world.now;
+        while !world.was_told(A, Event::PeerReady { id }) {
+            world.pass(1);
+        }
+        assert!(world.now - asked <= 1_000_000, "{id}: {} ns", world.now - asked);
+    }
+}
+
+#[test]
 fn a_dead_peer_is_noticed_within_ten_milliseconds_and_three() {
     let mut world = World::scene();
     world.host_mut(A).node = None;

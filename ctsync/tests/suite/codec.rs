@@ -202,6 +202,7 @@ proptest! {
         let beat = Beat {
             complete: true,
             idle: false,
+            asks: true,
             applied: numbers[0],
             sessions: numbers[1],
             root: numbers[2],

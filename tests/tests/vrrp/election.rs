@@ -10,7 +10,11 @@ use twinwall_testbed::vrrp::Mac;
 fn the_higher_priority_is_active_on_every_leg_and_the_other_stands_by() {
     for mac in [Mac::Virtual, Mac::Interface] {
         let Some(bed) = Bed::up("election", Vrrp { mac, ..Vrrp::default() }) else { return };
-        let (a, b) = (bed.said(Side::A), bed.said(Side::B));
+        let b = bed.wait("the other one hears each leg", || {
+            let b = bed.said(Side::B);
+            b.groups[0].routers.iter().all(|router| router.peer.is_some()).then_some(b)
+        });
+        let a = bed.said(Side::A);
         assert_eq!((a.groups[0].priority, b.groups[0].priority), (150, 100));
         for router in &a.groups[0].routers {
             assert_eq!(router.state, "active", "{router:?}");

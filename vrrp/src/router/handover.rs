@@ -7,6 +7,11 @@ use super::{Phase, Router};
 use crate::action::{Event, HandOver, Output};
 use crate::time::{Timestamp, longest_down_interval};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The peer has at least this long to take over. Waiting costs nothing, since this router forwards
+/// meanwhile; a few short intervals are too little for a node that is busy.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How far a handover is.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -50,7 +55,7 @@ impl Router {
             && let Some(Stage::Asked { .. }) = active.handover
         {
             // The peer is active after its skew, even if the next three adverts are lost.
-            let until = now.after(longest_down_interval(interval));
+            let until = now.after(longest_down_interval(interval).max(PATIENCE));
             active.handover = Some(Stage::Resigned { until });
             (active.last_advert, active.next_advert) = (now, now.after(interval.duration()));
             self.resign(out);
