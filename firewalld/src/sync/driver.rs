@@ -3,18 +3,21 @@
 //! ```text
 //! events   what VRRP and the log are told
 //! renew    other settings while it runs
+//! work     what the other threads are to do, and what came of it
 //! ```
 
 mod events;
 mod renew;
 mod roles;
+mod work;
 
 use super::filter::Filter;
 use super::identity::{identity, random};
-use super::kernel::{self, Found, Hands, Job};
+use super::kernel::{self, Hands, Job};
 use super::masters::Masters;
 use super::notification::kernel_event;
 use super::offers::Exchange;
+use super::pen::Pen;
 use super::settings::Settings;
 use super::silence::Silence;
 use super::socket::Datagrams;
@@ -26,8 +29,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 use twinwall_control::pair::Policies;
 use twinwall_control::sync::Status;
@@ -35,7 +36,7 @@ use twinwall_ctsync::model::{GroupTag, Role};
 use twinwall_ctsync::node::Node;
 use twinwall_ctsync::replica::{Output, Write};
 use twinwall_ctsync::time::Timestamp;
-use twinwall_netlink::conntrack::{self, Kind, Listener};
+use twinwall_netlink::conntrack::Listener;
 use twinwall_netlink::sys;
 
 /// Room for the notifications of some 60,000 sessions that begin at once.
@@ -66,6 +67,8 @@ pub(super) struct Driver {
     listener: Listener,
     masters: Masters,
     hands: Hands,
+    /// The ports of all sockets that write, by which their changes are known.
+    ports: [u32; 3],
     filter: Filter,
     inbox: Inbox,
     surroundings: Surroundings,
@@ -74,8 +77,11 @@ pub(super) struct Driver {
     /// What this node is for its virtual routers, as it was told last.
     roles: Vec<(GroupTag, Role)>,
     out: Vec<Output>,
-    /// Writes that the writing thread has no room for yet.
+    /// For what is written at once.
+    pen: Pen,
+    /// Writes that the writing thread has no room for yet, and batches that it has.
     to_write: VecDeque<(u64, Vec<Write>)>,
+    handed_on: usize,
     /// The policy whose key table the state machine has, or is about to have.
     generation: Option<u64>,
     /// A dump or a key table that the listing thread has no room for yet.
@@ -120,9 +126,9 @@ impl Driver {
         let (node, config) = identity(settings, random, surroundings.mask);
         let hands = kernel::start(filter.clone(), config.clone(), &inbox.bell)
             .map_err(io("start the threads that write and list sessions"))?;
-        listener
-            .ignore_with_handshakes(&hands.ports)
-            .map_err(io("filter conntrack's notifications"))?;
+        let pen = Pen::open().map_err(io("open a socket to write sessions"))?;
+        let ports = work::ports(&hands, &pen);
+        listener.ignore_with_handshakes(&ports).map_err(io("filter conntrack's notifications"))?;
         let mut node = Node::new(node, config, ring, random.seed);
         if let Some(tape) = &surroundings.tape {
             node.record(tape.recorder());
@@ -135,6 +141,7 @@ impl Driver {
             listener,
             masters: Masters::open().map_err(io("open a socket to look sessions up"))?,
             hands,
+            ports,
             filter,
             inbox,
             surroundings,
@@ -142,7 +149,9 @@ impl Driver {
             settings: settings.clone(),
             roles: Vec::new(),
             out: Vec::new(),
+            pen,
             to_write: VecDeque::new(),
+            handed_on: 0,
             generation: None,
             jobs: VecDeque::new(),
             refused: 0,
@@ -313,39 +322,6 @@ impl Driver {
         }
     }
 
-    fn read_results(&mut self, now: Timestamp) {
-        for written in self.hands.written.try_iter() {
-            let policy = self.surroundings.published.load();
-            for entry in written.alive {
-                // As if a notification had told of the packets that it has.
-                let event = conntrack::Event::Session { kind: Kind::Update, port: 0, entry };
-                if let Some(event) = kernel_event(event, &self.filter, &policy.policy) {
-                    self.node.kernel_event(now, event, &mut self.out);
-                }
-            }
-            self.node.written(now, written.batch, written.results, &mut self.out);
-        }
-        for found in self.hands.found.try_iter().take(TURN) {
-            match found {
-                Found::Sessions(sessions) => {
-                    for delta in sessions {
-                        self.node.dumped(now, delta, &mut self.out);
-                    }
-                }
-                Found::End { complete } => self.node.dump_end(now, complete, &mut self.out),
-                Found::Forgotten(time) => self.forgotten = Some(time),
-                Found::Windowless(left) => {
-                    let standby = self.hands.standby.load(Ordering::Acquire);
-                    let again = !standby && left.is_none_or(|left| left > 0);
-                    self.believe_at = again.then(|| now.after(SETTLED * 6));
-                }
-                Found::Rules(table) => {
-                    self.node.set_policy(now, table.keyspace, table.rules, &mut self.out);
-                }
-            }
-        }
-    }
-
     fn command(&mut self, command: Command, now: Timestamp) {
         match command {
             Command::Status(reply) => {
@@ -374,12 +350,13 @@ impl Driver {
         }
     }
 
-    /// Does everything that has been asked for.
+    /// Does everything that has been asked for, and what that brings about.
     fn perform(&mut self) {
-        for output in std::mem::take(&mut self.out) {
+        let mut outputs = VecDeque::from(std::mem::take(&mut self.out));
+        while let Some(output) = outputs.pop_front() {
             match output {
                 Output::Send(datagram) => self.datagrams.send(&datagram),
-                Output::Write { batch, writes } => self.to_write.push_back((batch, writes)),
+                Output::Write { batch, writes } => self.write(batch, writes),
                 Output::Dump(_) => {
                     let policy = self.policy();
                     self.jobs.push_back(Job::Dump(policy));
@@ -393,6 +370,7 @@ impl Driver {
                 Output::Event(event) => self.tell(event, now()),
                 Output::Greet { .. } => {}
             }
+            outputs.extend(self.out.drain(..));
         }
         if let (Some(tape), Some(recorder)) = (&mut self.surroundings.tape, self.node.recorder()) {
             tape.write(recorder);
@@ -407,37 +385,6 @@ impl Driver {
     fn policies(&self) -> Policies {
         let status = self.node.offer_status();
         policies::report(&self.surroundings.published.load(), Some((self.node.liveness(), &status)))
-    }
-
-    /// Has the listing thread do something before all else that waits.
-    fn ask_first(&mut self, job: Job) {
-        let same = |other: &Job| std::mem::discriminant(other) == std::mem::discriminant(&job);
-        self.jobs.retain(|other| !same(other));
-        self.jobs.push_front(job);
-    }
-
-    /// Has the listing thread do something, unless that waits already.
-    fn ask(&mut self, job: Job) {
-        let same = |other: &Job| std::mem::discriminant(other) == std::mem::discriminant(&job);
-        if !self.jobs.iter().any(same) {
-            self.jobs.push_back(job);
-        }
-    }
-
-    /// Hands work to the other threads, as far as they have room.
-    fn hand_on(&mut self) {
-        while let Some(writes) = self.to_write.pop_front() {
-            if let Err(TrySendError::Full(writes)) = self.hands.writes.try_send(writes) {
-                self.to_write.push_front(writes);
-                break;
-            }
-        }
-        while let Some(job) = self.jobs.pop_front() {
-            if let Err(TrySendError::Full(job)) = self.hands.jobs.try_send(job) {
-                self.jobs.push_front(job);
-                break;
-            }
-        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::convert;
 use super::filter::Filter;
+use super::pen::{Pen, Written};
 use super::rules::{self, Rules};
 use super::windows;
 use crate::snapshot::Policy;
@@ -14,10 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use twinwall_ctsync::model::Delta;
-use twinwall_ctsync::replica::{Config, Write, WriteOp, WriteResult};
-use twinwall_netlink::conntrack::{
-    Conntrack, Entry, Expectation, Outcome, Request, Select, TupleRef, Writer,
-};
+use twinwall_ctsync::replica::{Config, Write};
+use twinwall_netlink::conntrack::{Conntrack, Select, Writer};
 use twinwall_netlink::socket::Error;
 use twinwall_netlink::sys;
 
@@ -28,11 +27,6 @@ const CHUNK: usize = 256;
 
 /// The real-time priority of the thread that writes, while this node stands by.
 const REALTIME: i32 = 1;
-
-/// `EIO`, `EEXIST` and `EINVAL`: what the state machine is told where the kernel said nothing.
-const IO: i32 = 5;
-const EXISTS: i32 = 17;
-const INVALID: i32 = 22;
 
 /// Something to be done besides writing.
 #[derive(Debug)]
@@ -68,17 +62,6 @@ pub(super) enum Found {
     Windowless(Option<u64>),
 }
 
-/// What became of a batch of writes.
-#[derive(Debug)]
-pub(super) struct Written {
-    /// Which one.
-    pub(super) batch: u64,
-    /// A result for each.
-    pub(super) results: Vec<WriteResult>,
-    /// Sessions that are [`WriteResult::Busy`].
-    pub(super) alive: Vec<Entry>,
-}
-
 /// The driver's ends.
 #[derive(Debug)]
 pub(super) struct Hands {
@@ -97,17 +80,16 @@ pub(super) struct Hands {
 /// # Errors
 /// When a socket or a thread can't be had.
 pub(super) fn start(filter: Filter, config: Config, bell: &Bell) -> std::io::Result<Hands> {
-    let writer = Writer::open()?;
-    let looker = Conntrack::open()?;
+    let pen = Pen::open()?;
     let second = Writer::open()?;
-    let ports = [writer.port(), second.port()];
+    let ports = [pen.port(), second.port()];
     let (writes, to_write) = sync_channel(WAITING);
     let (tell, written) = sync_channel(WAITING);
     let standby = Arc::new(AtomicBool::new(false));
     let (theirs, role) = (bell.clone(), Arc::clone(&standby));
     std::thread::Builder::new()
         .name("sync-write".into())
-        .spawn(move || write_all((writer, looker), &to_write, &tell, &theirs, &role))?;
+        .spawn(move || write_all(pen, &to_write, &tell, &theirs, &role))?;
     let (jobs, to_do) = sync_channel(WAITING);
     let (tell, found) = sync_channel(WAITING);
     let (theirs, known) = (bell.clone(), Arc::clone(&standby));
@@ -119,7 +101,7 @@ pub(super) fn start(filter: Filter, config: Config, bell: &Bell) -> std::io::Res
 }
 
 fn write_all(
-    (mut writer, mut looker): (Writer, Conntrack),
+    mut pen: Pen,
     writes: &Receiver<(u64, Vec<Write>)>,
     tell: &SyncSender<Written>,
     bell: &Bell,
@@ -131,8 +113,7 @@ fn write_all(
         if standby != std::mem::replace(&mut urgent, standby) {
             hurry(standby);
         }
-        let (results, alive) = write(&mut writer, &mut looker, &writes);
-        if tell.send(Written { batch, results, alive }).is_err() {
+        if tell.send(pen.write(batch, &writes)).is_err() {
             return;
         }
         bell.ring();
@@ -145,102 +126,6 @@ fn hurry(urgent: bool) {
     let set = if urgent { sys::set_realtime(REALTIME) } else { sys::set_normal() };
     if let Err(error) = set {
         tracing::debug!(%error, "sync: the thread that writes keeps its priority");
-    }
-}
-
-/// What is written, in the kernel's terms.
-enum Thing {
-    Session(Entry),
-    Expectation(Expectation),
-    /// One that isn't to be deleted, since packets go through it.
-    Busy,
-    Nothing,
-}
-
-fn write(
-    writer: &mut Writer,
-    looker: &mut Conntrack,
-    writes: &[Write],
-) -> (Vec<WriteResult>, Vec<Entry>) {
-    let mut alive = Vec::new();
-    let things: Vec<Thing> = writes
-        .iter()
-        .map(|write| match write.session.expectation {
-            None if write.op == WriteOp::DeleteIdle => {
-                let entry = convert::entry(&write.session);
-                match busy(looker, &entry) {
-                    None => Thing::Session(entry),
-                    Some(entry) => {
-                        alive.push(entry);
-                        Thing::Busy
-                    }
-                }
-            }
-            None => Thing::Session(convert::entry(&write.session)),
-            Some(_) => {
-                convert::expectation(&write.session).map_or(Thing::Nothing, Thing::Expectation)
-            }
-        })
-        .collect();
-    let pairs = writes.iter().zip(&things);
-    let requests: Vec<Request<'_>> =
-        pairs.filter_map(|(write, thing)| request(write.op, thing)).collect();
-    let mut outcomes = Vec::with_capacity(requests.len());
-    if let Err(error) = writer.write(&requests, &mut outcomes) {
-        tracing::warn!(%error, "cannot write sessions");
-    }
-    let mut outcomes = outcomes.into_iter();
-    let results = things
-        .iter()
-        .map(|thing| match thing {
-            Thing::Busy => WriteResult::Busy,
-            Thing::Nothing => WriteResult::Refused(INVALID),
-            _ => outcomes.next().map_or(WriteResult::Refused(IO), result),
-        })
-        .collect();
-    (results, alive)
-}
-
-/// A session that has less time left than `entry` says: a packet has set it since it was held.
-fn busy(looker: &mut Conntrack, entry: &Entry) -> Option<Entry> {
-    let found = looker.entry(TupleRef::Original(&entry.original), entry.zone);
-    let found = found.unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot look a session up");
-        None
-    });
-    found.filter(|found| found.timeout < entry.timeout)
-}
-
-fn request(op: WriteOp, thing: &Thing) -> Option<Request<'_>> {
-    Some(match (op, thing) {
-        (_, Thing::Nothing | Thing::Busy) => return None,
-        (WriteOp::Create, Thing::Session(entry)) => Request::Put(entry),
-        (WriteOp::Update, Thing::Session(entry)) => Request::Update(entry),
-        (WriteOp::Replace, Thing::Session(entry)) => Request::Renew(entry),
-        (WriteOp::Timeout, Thing::Session(entry)) => Request::Timeout {
-            original: &entry.original,
-            zone: entry.zone,
-            seconds: entry.timeout.unwrap_or(0),
-        },
-        (WriteOp::Delete | WriteOp::DeleteIdle, Thing::Session(entry)) => {
-            Request::Delete { original: &entry.original, zone: entry.zone, id: None }
-        }
-        (WriteOp::Delete | WriteOp::DeleteIdle, Thing::Expectation(expectation)) => {
-            Request::Unexpect { tuple: &expectation.tuple, zone: expectation.zone, id: None }
-        }
-        (_, Thing::Expectation(expectation)) => Request::Expect(expectation),
-    })
-}
-
-fn result(outcome: Outcome) -> WriteResult {
-    match outcome {
-        Outcome::Created | Outcome::Updated | Outcome::NoRoomForLabels | Outcome::Deleted => {
-            WriteResult::Done
-        }
-        Outcome::Missing | Outcome::NoMaster => WriteResult::Missing,
-        Outcome::Clash => WriteResult::Refused(EXISTS),
-        Outcome::Incomplete(_) => WriteResult::Refused(INVALID),
-        Outcome::Refused(errno) => WriteResult::Refused(errno),
     }
 }
 

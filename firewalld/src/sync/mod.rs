@@ -24,6 +24,7 @@ mod keys;
 mod masters;
 mod notification;
 mod offers;
+mod pen;
 pub(crate) mod policies;
 mod report;
 mod rules;

@@ -11,7 +11,7 @@ use super::super::settings::Settings;
 use super::super::silence::Silence;
 use super::super::socket::Datagrams;
 use super::super::{Error, keys};
-use super::{Driver, Timestamp};
+use super::{Driver, Timestamp, work};
 use std::sync::atomic::Ordering;
 use twinwall_ctsync::node::Node;
 use twinwall_vrrp::router::PeerReport;
@@ -67,14 +67,16 @@ impl Driver {
         let (channel, config) = identity(settings, random, mask);
         let hands = kernel::start(filter.clone(), config.clone(), &self.inbox.bell)
             .map_err(io("start the threads that write and list sessions"))?;
-        self.hear(&hands).map_err(io("filter conntrack's notifications"))?;
+        let ports = work::ports(&hands, &self.pen);
+        self.hear(ports).map_err(io("filter conntrack's notifications"))?;
         match datagrams {
             Some(datagrams) => self.datagrams = datagrams,
             None => self.datagrams.redirect(settings.peer),
         }
         hands.standby.store(self.hands.standby.load(Ordering::Acquire), Ordering::Release);
-        (self.filter, self.hands) = (filter, hands);
+        (self.filter, self.hands, self.ports) = (filter, hands, ports);
         self.to_write.clear();
+        self.handed_on = 0;
         self.jobs.clear();
         self.out.clear();
         self.exchange.begin_anew();
