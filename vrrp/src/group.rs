@@ -338,6 +338,7 @@ impl Group {
 
     pub(crate) fn peer_state(&mut self, now: Timestamp, state: State, out: &mut Vec<Output>) {
         self.peer_state = Some(state);
+        self.each(now, out, |leg, out| leg.peer_state(now, state, out));
         if let (true, State::Active, Some(leg)) = (self.active, state, self.legs.first_mut()) {
             leg.peer_is_active(now, out);
         }

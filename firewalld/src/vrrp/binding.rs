@@ -4,7 +4,7 @@
 //! of the node's own there, and its macvlan. Whenever anything changes, everything is looked at.
 
 use super::bound::{Bound, Leg, Seat, macvlan_name};
-use super::driver::{Driver, guarded};
+use super::driver::{Driver, guarded, now as clock};
 use super::events::Entry;
 use super::keeper::Keeper;
 use super::leftovers;
@@ -37,8 +37,10 @@ impl Driver {
                 tracing::error!(%error, "cannot write vrrp.json: after a crash addresses would stay");
             }
         }
+        // Making interfaces takes a while, in which no advert could be heard.
+        let now = if changed { clock() } else { now };
         self.report_health(now);
-        self.node.start(now, &mut self.out);
+        self.start(now);
         self.perform(now, None);
         self.restore(now);
     }

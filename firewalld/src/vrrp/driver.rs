@@ -123,6 +123,7 @@ impl Driver {
                 self.next_tick = now.after(receivers::TICK);
             }
             self.retry(now);
+            self.start_at_last(now, false);
             self.node.poll(now, &mut self.out);
             self.perform(now, None);
             self.expire_handovers(now);
@@ -230,6 +231,7 @@ impl Driver {
                 let _ = done.send(());
             }
             Command::Peer(report) => {
+                self.start_at_last(now, true);
                 self.node.peer_report(now, report, &mut self.out);
                 self.perform(now, None);
             }

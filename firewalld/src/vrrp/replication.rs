@@ -8,16 +8,24 @@ use super::bound::Bound;
 use super::driver::Driver;
 use crate::sync;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use twinwall_ctsync::model::{GroupTag, Role};
 use twinwall_vrrp::action::State;
 use twinwall_vrrp::time::Timestamp;
 use twinwall_vrrp::types::GroupId;
+
+/// How long the groups of a node that has just started wait for the sync channel's first word of
+/// the peer. With short intervals the election would be over before: a machine that starts a daemon
+/// is busy, and three adverts are soon missed.
+const FIRST_WORD: Duration = Duration::from_millis(300);
 
 /// The other side, and what waits for it.
 #[derive(Debug)]
 pub(super) struct Replication {
     sync: Option<sync::Sender>,
     told: Option<Vec<(GroupTag, Role)>>,
+    /// Groups don't take part before then, unless the peer is heard of.
+    start_at: Option<Timestamp>,
     /// A peer of lower priority is not relieved before then.
     hold_until: Option<Timestamp>,
     /// Groups whose handover waits until the peer has everything, by the number of the question.
@@ -29,8 +37,9 @@ impl Replication {
     /// The sync thread starts later than this one, so preemption is held from the beginning.
     pub(super) fn new(link: Option<Link>, now: Timestamp) -> Self {
         let hold_until = link.as_ref().map(|link| now.after(link.preempt_wait));
+        let start_at = link.as_ref().map(|_| now.after(FIRST_WORD));
         let sync = link.map(|link| link.sync);
-        Self { sync, told: None, hold_until, asked: BTreeMap::new(), questions: 0 }
+        Self { sync, told: None, start_at, hold_until, asked: BTreeMap::new(), questions: 0 }
     }
 }
 
@@ -49,6 +58,20 @@ impl Driver {
         if self.replication.told.as_ref() != Some(&roles) {
             sync.roles(roles.clone());
             self.replication.told = Some(roles);
+        }
+    }
+
+    /// Has the groups take part that don't yet, unless the sync channel's first word is waited for.
+    pub(super) fn start(&mut self, now: Timestamp) {
+        if self.replication.start_at.is_none() {
+            self.node.start(now, &mut self.out);
+        }
+    }
+
+    /// Ends that wait: the peer was heard of, or the time is over.
+    pub(super) fn start_at_last(&mut self, now: Timestamp, heard: bool) {
+        if self.replication.start_at.take_if(|at| heard || *at <= now).is_some() {
+            self.start(now);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The state Backup (RFC 9568 section 6.4.2): who is heard, and when to take over.
 
-use super::{Heard, Phase, Received, Router};
+use super::{Heard, PeerReport, Phase, Received, Router};
 use crate::action::{Output, Why};
 use crate::time::{Timestamp, active_down_interval, skew_time};
 use crate::types::{Centiseconds, Priority};
@@ -167,11 +167,21 @@ impl Router {
 
     /// When Active_Down_Timer fires.
     fn down_at(&self, backup: &Backup) -> Timestamp {
-        let wait = match backup.timer {
-            Timer::Down => active_down_interval(self.priority, backup.interval),
-            Timer::Resigned | Timer::Preempt => skew_time(self.priority, backup.interval),
-        };
-        backup.from.after(wait)
+        let (down, skew) = (active_down_interval, skew_time);
+        let from = backup.from;
+        match backup.timer {
+            Timer::Down => from.after(down(self.priority, backup.interval)).max(self.spared()),
+            Timer::Resigned | Timer::Preempt => from.after(skew(self.priority, backup.interval)),
+        }
+    }
+
+    /// Until when missing adverts alone are no reason to take over. Not in the RFC: this router
+    /// lacks sessions of a peer that the sync channel hears be active. Whoever relieved it then
+    /// would break those sessions.
+    fn spared(&self) -> Timestamp {
+        let active = self.peer == Some(PeerReport::Alive) && self.peer_active;
+        let spares = active && !self.priority.is_owner();
+        if spares { self.preempt.held_until() } else { Timestamp::ZERO }
     }
 
     /// When an advert is overdue, if the sync channel doesn't hear the peer any more: one interval

@@ -82,6 +82,8 @@ pub struct Router {
     /// The router that was last heard to be active.
     heard: Option<Heard>,
     peer: Option<PeerReport>,
+    /// The sync channel says that the peer is active for this router's group.
+    peer_active: bool,
     /// The sync channel doesn't hear the peer, and no advert has come since.
     suspect: bool,
     adverts: Adverts,
@@ -118,6 +120,7 @@ impl Router {
             why: Why::NotStarted,
             heard: None,
             peer: None,
+            peer_active: false,
             suspect: false,
             adverts: Adverts::default(),
             takeovers: 0,
@@ -270,6 +273,12 @@ impl Router {
             (Phase::Active(_), PeerReport::Gone) => self.abandon_hand_over(now, out),
             _ => {}
         }
+        self.poll(now, out);
+    }
+
+    /// Takes in whether the peer is active for this router's group.
+    pub(crate) fn peer_state(&mut self, now: Timestamp, state: State, out: &mut Vec<Output>) {
+        self.peer_active = state == State::Active;
         self.poll(now, out);
     }
 

@@ -1,7 +1,8 @@
 //! When a router of lower priority may be relieved: Preempt_Mode (RFC 9568 section 6.1), the
 //! configured delay, and the sync channel's wish to have every session first.
 //!
-//! None of it delays taking over from a router that is dead or has given up.
+//! None of it delays taking over from a router that is dead or has given up. One that the sync
+//! channel hears to be active isn't taken for dead while its sessions are waited for.
 
 use super::backup::{Backup, Timer};
 use super::{Phase, Router};
@@ -61,6 +62,11 @@ impl Preempt {
     /// Whether the router that is heard may be relieved now.
     pub(super) fn allowed(&self, now: Timestamp, priority: Priority, backup: &Backup) -> bool {
         self.opens_at(priority, backup).is_some_and(|at| at <= now)
+    }
+
+    /// Until when sessions of the peer are waited for.
+    pub(super) fn held_until(&self) -> Timestamp {
+        self.hold
     }
 
     pub(super) fn set_yielded(&mut self, yielded: bool) {

@@ -287,3 +287,23 @@ fn the_delay_begins_anew_when_a_lower_one_comes_back() {
     script.run("pass 20ms").unwrap();
     assert_eq!(state(&script), State::Active);
 }
+
+#[test]
+fn a_node_that_waits_for_sessions_spares_a_peer_that_the_sync_channel_hears_be_active() {
+    // Not in the RFC. Adverts that are late on a busy machine would otherwise cost all sessions.
+    let waiting = "hold 10s\nstart\npeer alive\npeer-state lan active";
+    for reason in ["", "\nadvert lan from 192.0.2.30 priority 50"] {
+        let mut spares = script(ONE);
+        spares.run(&format!("{waiting}{reason}\npass 9s")).unwrap();
+        assert_eq!(state(&spares), State::Backup);
+        let mut ends = spares;
+        ends.run("pass 5s").unwrap();
+        assert_eq!(state(&ends), State::Active, "not for longer than it was told");
+        for end in ["allow\npass 4s", "peer gone", "peer silent\npass 4s", "peer-state lan backup"]
+        {
+            let mut script = script(ONE);
+            script.run(&format!("{waiting}{reason}\npass 5s\n{end}")).unwrap();
+            assert_eq!(state(&script), State::Active, "{end}");
+        }
+    }
+}

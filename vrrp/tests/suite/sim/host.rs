@@ -33,6 +33,8 @@ pub(crate) struct Host {
     pub(crate) priority: Priority,
     /// Until when, by its own clock, it was told not to preempt.
     held_until: Timestamp,
+    /// The sync channel told it last that the peer is alive and active.
+    pub(crate) peer_active: bool,
     /// It handed over and has neither been active nor been told to reclaim since.
     yielded: bool,
 }
@@ -85,6 +87,7 @@ impl Host {
             takes_part_at: 0,
             priority: Plan::of(side, plan.priority),
             held_until: Timestamp::ZERO,
+            peer_active: false,
             yielded: false,
         }
     }
@@ -95,7 +98,9 @@ impl Host {
 
     /// Whether it could be active by itself now.
     pub(crate) fn takes_part(&self, now: Nanos) -> bool {
-        self.runs() && !self.paused && !self.faulty && self.takes_part_at <= now
+        let waits = self.peer_active && self.clock.read(now) < self.held_until;
+        let spares = waits && !self.priority.is_owner();
+        self.runs() && !self.paused && !self.faulty && self.takes_part_at <= now && !spares
     }
 
     /// Whether its group is active and its process works.
@@ -137,7 +142,7 @@ impl Host {
         let group = node.add(config, self.clock.read(now)).map_err(|error| error.to_string())?;
         self.process = Some(Process { node, group, has_addresses: vec![false; plan.legs] });
         (self.paused, self.faulty, self.yielded) = (false, false, false);
-        self.held_until = Timestamp::ZERO;
+        (self.held_until, self.peer_active) = (Timestamp::ZERO, false);
         self.boots += 1;
         // In the world's time, rounded up over the clock's drift.
         self.takes_part_at = now + plan.start_delay + plan.start_delay / 50;

@@ -235,6 +235,10 @@ impl World {
                 let serves = self.host(to.other()).serving();
                 let state = if serves { State::Active } else { State::Backup };
                 self.trace(|| format!("{to:?} peer is {report:?}"));
+                if self.host(to).runs() && !self.host(to).paused {
+                    let active = serves && report == PeerReport::Alive;
+                    self.host_mut(to).peer_active = active;
+                }
                 self.verb(to, |node, group, now, out| {
                     node.peer_report(now, report, out);
                     node.peer_state(group, state, now, out);

@@ -2,7 +2,8 @@
 //!
 //! - Two are never active for longer than Active_Down_Interval once packets flow on a link that
 //!   both are on.
-//! - None is never active for longer than that while one of them could be.
+//! - None is never active for longer than that while one of them could be. One that waits for the
+//!   sessions of a peer that it was told to be active can't.
 //! - The legs of a group are active together, and exactly the active ones have their addresses.
 //! - Once all is well, exactly one is active, the right one, and nothing changes any more.
 //!
