@@ -7,6 +7,10 @@ use super::{
 };
 use serde::{Deserialize, Serialize};
 
+/// Protocols with a state that a session can't be without (IANA).
+const TCP: u8 = 6;
+const SCTP: u8 = 132;
+
 /// A notification of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelEvent {
@@ -123,10 +127,13 @@ impl Delta {
         Identity { original: self.original, zone: self.zone, expected: self.expectation.is_some() }
     }
 
-    /// Whether it says enough to begin a session with. That of a change doesn't.
+    /// Whether it says enough to begin a session with. That of a change doesn't: a kernel makes no
+    /// session of TCP or SCTP without the state of its protocol.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.expectation.is_some() || (self.reply.is_some() && self.status.is_some())
+        let stateful = matches!(self.original.protocol, TCP | SCTP);
+        let known = !stateful || self.proto.is_some_and(|proto| proto != Proto::None);
+        self.expectation.is_some() || (self.reply.is_some() && self.status.is_some() && known)
     }
 
     /// A session of which only this is known.

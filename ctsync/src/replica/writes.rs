@@ -165,8 +165,12 @@ impl Replica {
         } else {
             WriteOp::Create
         };
-        if matches!(op, WriteOp::Create | WriteOp::Replace) {
-            self.see_to_master(index, &mut session);
+        let makes = matches!(op, WriteOp::Create | WriteOp::Replace);
+        if makes && !self.see_to_master(index, &mut session) {
+            // Not refused, only too early, or too late: then the peer ends it too.
+            self.store.set(index, Flags::PARKED, true);
+            self.walk.parked = true;
+            return None;
         }
         if let Some(entry) = self.store.entry_mut(index) {
             entry.content = false;
@@ -181,12 +185,14 @@ impl Replica {
     }
 
     /// A master that is gone can't be named; one that isn't written yet goes first, and the child
-    /// is tried again when the kernel misses it.
-    fn see_to_master(&mut self, index: Index, session: &mut crate::model::Session) {
-        let Some(master) = session.master else { return };
-        if self.store.entry(index).is_some_and(|entry| entry.tries >= TRIES_WITH_MASTER) {
+    /// is tried again when the kernel misses it. `false` for what can't be without its master.
+    fn see_to_master(&mut self, index: Index, session: &mut crate::model::Session) -> bool {
+        let needed = session.expectation.is_some();
+        let Some(master) = session.master else { return !needed };
+        let tries = self.store.entry(index).map_or(0, |entry| entry.tries);
+        if tries >= TRIES_WITH_MASTER && !needed {
             session.master = None;
-            return;
+            return true;
         }
         let identity =
             crate::model::Identity { original: master, zone: session.zone, expected: false };
@@ -195,8 +201,12 @@ impl Replica {
                 if !self.store.flags(found).has(Flags::KERNEL) {
                     self.write_soon(found);
                 }
+                true
             }
-            _ => session.master = None,
+            _ => {
+                session.master = None;
+                !needed
+            }
         }
     }
 

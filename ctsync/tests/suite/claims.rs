@@ -283,6 +283,53 @@ fn an_expectation_is_known_on_the_standby_until_it_is_gone() {
 }
 
 #[test]
+fn an_expectation_waits_for_its_master() {
+    let mut world = World::scene();
+    let mut sessions = world.open_sessions([2, 4].into_iter());
+    let (master, other) = (sessions.remove(0), sessions.remove(0));
+    world.pass(20);
+    let mut delta = Delta::new(other.original);
+    (delta.zone, delta.group) = (master.zone, master.group);
+    (delta.master, delta.timeout) = (Some(master.original), Some(300));
+    let mask = master.original;
+    delta.expectation =
+        Some(Box::new(Expectation { mask, flags: 0, class: 0, nat: None, function: None }));
+    let identity = delta.identity();
+    // Of the master's end and the expectation the peer hears in this order, as after a resync.
+    world.end(A, &master.identity(), Origin::Traffic);
+    let now = world.now;
+    world.host_mut(A).kernel.open(now, &delta.begin());
+    world.notify(A);
+    world.pass(50);
+    assert!(world.left(B, &identity).is_none());
+    assert_eq!(world.status(B).stats.write_refused, 0);
+    let now = world.now;
+    world.host_mut(A).kernel.open(now, &master);
+    world.notify(A);
+    world.pass(1_100);
+    assert!(world.left(B, &identity).is_some());
+}
+
+#[test]
+fn a_tcp_session_whose_state_was_not_told_is_looked_up() {
+    let mut world = World::scene();
+    world.host_mut(A).kernel.deaf = true;
+    let session = world.open_sessions([2].into_iter()).remove(0);
+    let kernel = &mut world.host_mut(A).kernel;
+    // As if the overrun had not been told.
+    (kernel.deaf, kernel.overrun) = (false, false);
+    let mut delta = Delta::whole(&session);
+    assert_eq!(session.original.protocol, 6);
+    delta.proto = None;
+    let now = world.now;
+    assert!(world.host_mut(A).kernel.traffic(now, delta));
+    world.notify(A);
+    world.pass(1_100);
+    assert_eq!(world.status(B).stats.write_refused, 0);
+    assert_eq!(world.host(B).kernel.table[&session.identity()].session.proto, session.proto);
+}
+
+#[test]
 fn a_change_whose_beginning_was_lost_is_looked_up() {
     let mut world = World::scene();
     world.host_mut(A).kernel.deaf = true;

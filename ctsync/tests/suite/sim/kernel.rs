@@ -3,11 +3,14 @@
 
 use super::Nanos;
 use std::collections::{BTreeMap, VecDeque};
-use twinwall_ctsync::model::{Delta, EventKind, Identity, KernelEvent, Origin, Session, Status};
+use twinwall_ctsync::model::{
+    Delta, EventKind, Identity, KernelEvent, Origin, Proto, Session, Status,
+};
 use twinwall_ctsync::replica::{Write, WriteOp, WriteResult};
 
-/// EOPNOTSUPP and ENOMEM.
+/// EOPNOTSUPP, EINVAL and ENOMEM.
 const NOT_SUPPORTED: i32 = 95;
+const INVALID: i32 = 22;
 const NO_MEMORY: i32 = 12;
 
 /// A session and when it ends.
@@ -155,6 +158,14 @@ impl Kernel {
     fn create(&mut self, now: Nanos, session: &Session) -> WriteResult {
         if self.table.contains_key(&session.identity()) {
             return WriteResult::Exists;
+        }
+        let stateful = matches!(session.original.protocol, 6 | 132);
+        let lacking = match session.expectation {
+            Some(_) => session.master.is_none(),
+            None => stateful && session.proto == Proto::None,
+        };
+        if lacking {
+            return WriteResult::Refused(INVALID);
         }
         if let Some(master) = session.master {
             let master = Identity { original: master, zone: session.zone, expected: false };
