@@ -25,7 +25,8 @@ const WAITING: usize = 64;
 /// Sessions of one result of a dump.
 const CHUNK: usize = 256;
 
-/// The real-time priority of the thread that writes, while this node stands by.
+/// The real-time priority of the thread that writes, while this node stands by, and of the one
+/// that lists, while it has windows forgotten.
 const REALTIME: i32 = 1;
 
 /// Something to be done besides writing.
@@ -120,12 +121,12 @@ fn write_all(
     }
 }
 
-/// On a node that stands by, nothing is more urgent than to have what the other one has. On one
-/// that forwards, packets are.
+/// On a node that stands by, nothing is more urgent than to have what the other one has, and to
+/// forget windows. On one that forwards, packets are.
 fn hurry(urgent: bool) {
     let set = if urgent { sys::set_realtime(REALTIME) } else { sys::set_normal() };
     if let Err(error) = set {
-        tracing::debug!(%error, "sync: the thread that writes keeps its priority");
+        tracing::debug!(%error, "sync: a thread that writes keeps its priority");
     }
 }
 
@@ -139,7 +140,13 @@ struct Lister {
 
 fn work(lister: Lister, jobs: &Receiver<Job>, tell: &SyncSender<Found>, bell: &Bell) {
     let Lister { filter, mut writer, standby, config } = lister;
+    let mut hurries = false;
     while let Ok(job) = jobs.recv() {
+        // Until these are done, sessions may hang on old windows.
+        let urgent = matches!(job, Job::Forget(..) | Job::Loosen(_));
+        if urgent != std::mem::replace(&mut hurries, urgent) {
+            hurry(urgent);
+        }
         let found = match job {
             Job::Forget(policy, time) => {
                 let forgotten = windows::loosen(&mut writer, &filter, &policy).and_then(|()| {

@@ -247,6 +247,9 @@ impl Driver {
     fn end(mut self, now: Timestamp) {
         self.node.stop(now, &mut self.out);
         self.perform(now, None);
+        // Replication goes on until the interfaces are gone, which may take seconds. What ends here
+        // from now on has not ended.
+        self.tell_roles();
         for index in 0..self.groups.len() {
             self.unbind(index, "stopped".to_owned(), now);
         }

@@ -1,7 +1,8 @@
 //! Sessions outlive a failover: they are on the other gateway before it takes over.
 
-use crate::bed::Bed;
+use crate::bed::{Bed, binaries};
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 use twinwall_control::{Request, SessionFilter, report, sync};
 use twinwall_testbed::Vrrp;
@@ -318,4 +319,22 @@ fn a_node_with_another_key_gets_nothing_and_is_counted() {
     });
     assert_ne!(status(&bed, Side::A).peer, "alive");
     assert_eq!(status(&bed, Side::B).received, 0);
+}
+
+/// Its interfaces may take seconds to go. A session that runs out in its kernel meanwhile is one
+/// that the other gateway carries.
+#[test]
+fn a_gateway_that_stops_says_first_that_it_carries_nothing_any_more() {
+    let Some(bed) = up("a_gateway_that_stops_says_first_that_it_carries_nothing_any_more") else {
+        return;
+    };
+    bed.gateway(Side::A).unwrap().stop().unwrap();
+    let recording = bed.gateway(Side::A).unwrap().state_path().join("flight.rec");
+    let mut replay = Command::new(binaries().join("testbed"));
+    let output = replay.args(["replay", "--steps"]).arg(recording).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let roles: Vec<&str> = shown.lines().filter(|line| line.contains(" Roles([")).collect();
+    assert!(roles.iter().any(|line| line.contains("Active")), "{roles:?}");
+    assert!(roles.last().unwrap().contains("Backup"), "{roles:?}");
 }
