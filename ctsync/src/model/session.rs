@@ -58,11 +58,13 @@ impl Status {
     pub const CONFIRMED: Self = Self(1 << 3);
     /// It is being removed.
     pub const DYING: Self = Self(1 << 9);
-    /// The kernel doesn't let these be set; they are left out of what is replicated.
-    pub const LOCAL: Self = Self(
-        // EXPECTED, CONFIRMED, DYING, HW_OFFLOAD, OFFLOAD, TEMPLATE: what is so on one node only.
-        1 | 1 << 3 | 1 << 9 | 1 << 11 | 1 << 14 | 1 << 15,
-    );
+    /// Packets don't prolong it.
+    pub const FIXED_TIMEOUT: Self = Self(1 << 10);
+    /// What a write can't set in the kernel (`IPS_UNCHANGEABLE_MASK`, and what other attributes
+    /// bring about): left out of what is replicated. A session that was written lacks some of
+    /// them, such as `NAT_DONE` where nothing is translated, for as long as it lives. If they
+    /// counted, each dump on either node would find the session changed.
+    pub const LOCAL: Self = Self(!(Self::SEEN_REPLY.0 | Self::ASSURED.0 | Self::FIXED_TIMEOUT.0));
 
     /// Whether all bits of `other` are set.
     #[must_use]

@@ -44,6 +44,8 @@ pub(crate) struct Host {
     pub(crate) has_everything: bool,
     pub(crate) rings: Vec<u8>,
     pub(crate) starts: u32,
+    /// Of the daemon's configuration.
+    pub(crate) check_every: Duration,
     pub(crate) disk: super::offers::Disk,
     /// The latest recording.
     pub(crate) file: Vec<u8>,
@@ -76,6 +78,7 @@ impl Host {
             has_everything: false,
             rings: vec![1],
             starts: 0,
+            check_every: Duration::from_millis(1200),
             disk: super::offers::Disk::new(side),
             file: Vec::new(),
         };
@@ -112,7 +115,7 @@ impl Host {
         config.window = WINDOW;
         config.max_ended = MAX_ENDED;
         config.max_sessions = MAX_SESSIONS;
-        config.check_every = Duration::from_millis(1200);
+        config.check_every = self.check_every;
         config.abandon_after = Duration::from_millis(800);
         let mut seed = [0; 32];
         seed.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&rng.next().to_le_bytes()));

@@ -12,6 +12,10 @@ use twinwall_ctsync::replica::{Write, WriteOp, WriteResult};
 const NOT_SUPPORTED: i32 = 95;
 const INVALID: i32 = 22;
 const NO_MEMORY: i32 = 12;
+/// The bits of a status that a write can set.
+const SETTABLE: u32 = 1 << 1 | 1 << 2 | 1 << 10;
+/// What packets set besides: that translation, even if it is none, is settled.
+const NAT_DONE: u32 = 1 << 7 | 1 << 8;
 
 /// A session and when it ends.
 #[derive(Clone, Debug)]
@@ -51,8 +55,10 @@ impl Kernel {
     /// A packet begins a session.
     pub(crate) fn open(&mut self, now: Nanos, session: &Session) {
         let expires = now + seconds(session.timeout);
-        self.table.insert(session.identity(), Kept { session: session.clone(), expires });
-        self.tell(EventKind::New, Origin::Traffic, Delta::whole(session));
+        let mut session = session.clone();
+        session.status.0 |= NAT_DONE;
+        self.tell(EventKind::New, Origin::Traffic, Delta::whole(&session));
+        self.table.insert(session.identity(), Kept { session, expires });
     }
 
     /// A packet changes a session. What is told is only what has changed.
@@ -142,11 +148,12 @@ impl Kernel {
                 if kept.session.reply != session.reply {
                     return WriteResult::Refused(NOT_SUPPORTED);
                 }
-                let sticky = kept.session.status.0 & (Status::SEEN_REPLY.0 | Status::ASSURED.0);
+                let before = kept.session.status;
                 let (helper, master) = (kept.session.helper.clone(), kept.session.master);
                 kept.session = session.clone();
                 (kept.session.helper, kept.session.master) = (helper, master);
-                kept.session.status.0 |= sticky;
+                let unsettable = before.0 & !SETTABLE | before.sticky().0;
+                kept.session.status.0 = unsettable | session.status.0 & SETTABLE;
                 kept.expires = now + seconds(session.timeout);
                 let delta = Delta::whole(&kept.session);
                 self.tell(EventKind::Update, Origin::Replication, delta);
@@ -174,8 +181,10 @@ impl Kernel {
             }
         }
         let expires = now + seconds(session.timeout);
-        self.table.insert(session.identity(), Kept { session: session.clone(), expires });
-        self.tell(EventKind::New, Origin::Replication, Delta::whole(session));
+        let mut session = session.clone();
+        session.status.0 &= SETTABLE;
+        self.tell(EventKind::New, Origin::Replication, Delta::whole(&session));
+        self.table.insert(session.identity(), Kept { session, expires });
         WriteResult::Done
     }
 }

@@ -3,6 +3,7 @@
 use super::host::{GROUPS, time};
 use super::{MS, Nanos, Side, World, acts};
 use std::cmp::Reverse;
+use std::time::Duration;
 use twinwall_ctsync::model::{Identity, Origin, Session};
 use twinwall_ctsync::replica::{Event, Status};
 
@@ -11,6 +12,8 @@ impl World {
     pub(crate) fn scene() -> Self {
         let mut world = Self::new(1, None);
         world.listens = true;
+        // As it is configured: what a scene is about must not wait for the next check.
+        world.hosts.iter_mut().for_each(|host| host.check_every = Duration::from_secs(300));
         world.pass(500);
         world
     }
