@@ -85,9 +85,14 @@ impl Datagrams {
     /// Sends. What can't be sent is lost; the state machine sends again.
     pub(super) fn send(&self, datagram: &[u8]) {
         // A socket that is still connected to a former peer sends to this one all the same.
-        let sent = match self.connected {
+        let send = || match self.connected {
             true => self.socket.send(datagram),
             false => self.socket.send_to(datagram, self.peer),
+        };
+        let sent = match send() {
+            // The answer to an earlier one, and this one wasn't sent for it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => send(),
+            sent => sent,
         };
         if let Err(error) = sent {
             tracing::trace!(%error, "sync datagram not sent");

@@ -2,7 +2,7 @@
 
 use super::chains::{A, Rules};
 use super::layout::counter;
-use crate::nft::expr::{self, Compare, Header, Meta, Verdict};
+use crate::nft::expr::{self, Compare, Ct, Expr, Header, Meta, Verdict};
 use std::ffi::CStr;
 use std::net::{IpAddr, SocketAddr};
 
@@ -73,35 +73,95 @@ impl Rules<'_> {
     }
 
     /// What comes from the other node of a pair: it has to get through before anything else is
-    /// known of its sessions, also while no daemon answers.
-    pub(super) fn peer(&mut self, chain: &CStr, Peer { local, peer }: Peer) {
-        let bytes = |address: IpAddr| match address {
+    /// known of its sessions, also while no daemon answers. With it go the ICMP errors about what
+    /// this node sends there, such as those of a peer whose daemon was killed.
+    pub(super) fn peer(&mut self, chain: &CStr, ends: Peer) {
+        let channel = Channel::new(ends);
+        let mut rule = vec![
+            expr::meta(Meta::Family, A),
+            expr::compare(A, Compare::Equal, &[channel.family]),
+            expr::meta(Meta::Protocol, A),
+            expr::compare(A, Compare::Equal, &[libc::IPPROTO_UDP as u8]),
+        ];
+        rule.extend(channel.addresses(Header::Network, 0, ends.peer, ends.local));
+        rule.extend(channel.ports(0, ends.peer, ends.local));
+        rule.extend([expr::count(counter::LOCAL), expr::verdict(Verdict::Accept)]);
+        self.add(chain, "the peer's sync channel", rule);
+
+        let mut rule = vec![
+            expr::ct(Ct::State, A),
+            expr::bits(A, A, expr::CT_STATE_RELATED, 0),
+            expr::compare(A, Compare::NotEqual, &[0; 4]),
+            expr::meta(Meta::Family, A),
+            expr::compare(A, Compare::Equal, &[channel.family]),
+            expr::meta(Meta::Protocol, A),
+            expr::compare(A, Compare::Equal, &[channel.icmp]),
+            expr::payload(Header::Transport, ICMP_HEADER + channel.protocol, 1, A),
+            expr::compare(A, Compare::Equal, &[libc::IPPROTO_UDP as u8]),
+        ];
+        rule.extend(channel.addresses(Header::Transport, ICMP_HEADER, ends.local, ends.peer));
+        rule.extend(channel.ports(ICMP_HEADER + channel.header, ends.local, ends.peer));
+        rule.extend([expr::count(counter::LOCAL), expr::verdict(Verdict::Accept)]);
+        self.add(chain, "errors about the sync channel", rule);
+    }
+}
+
+/// Bytes before the packet that an ICMP error is about.
+const ICMP_HEADER: u32 = 8;
+
+/// Where an IP header without options has what tells the sync channel.
+struct Channel {
+    family: u8,
+    icmp: u8,
+    protocol: u32,
+    source: u32,
+    length: u32,
+    header: u32,
+}
+
+impl Channel {
+    const fn new(ends: Peer) -> Self {
+        match ends.local.is_ipv4() {
+            true => Self {
+                family: libc::NFPROTO_IPV4 as u8,
+                icmp: libc::IPPROTO_ICMP as u8,
+                protocol: 9,
+                source: 12,
+                length: 4,
+                header: 20,
+            },
+            false => Self {
+                family: libc::NFPROTO_IPV6 as u8,
+                icmp: libc::IPPROTO_ICMPV6 as u8,
+                protocol: 6,
+                source: 8,
+                length: 16,
+                header: 40,
+            },
+        }
+    }
+
+    /// The addresses of an IP header at this place are these.
+    fn addresses(&self, base: Header, at: u32, from: SocketAddr, to: SocketAddr) -> [Expr; 4] {
+        let bytes = |end: SocketAddr| match end.ip() {
             IpAddr::V4(address) => address.octets().to_vec(),
             IpAddr::V6(address) => address.octets().to_vec(),
         };
-        let (family, source, destination, length) = match local.is_ipv4() {
-            true => (libc::NFPROTO_IPV4, 12, 16, 4),
-            false => (libc::NFPROTO_IPV6, 8, 24, 16),
-        };
-        self.add(
-            chain,
-            "the peer's sync channel",
-            [
-                expr::meta(Meta::Family, A),
-                expr::compare(A, Compare::Equal, &[family as u8]),
-                expr::meta(Meta::Protocol, A),
-                expr::compare(A, Compare::Equal, &[libc::IPPROTO_UDP as u8]),
-                expr::payload(Header::Network, source, length, A),
-                expr::compare(A, Compare::Equal, &bytes(peer.ip())),
-                expr::payload(Header::Network, destination, length, A),
-                expr::compare(A, Compare::Equal, &bytes(local.ip())),
-                expr::payload(Header::Transport, 0, 2, A),
-                expr::compare(A, Compare::Equal, &peer.port().to_be_bytes()),
-                expr::payload(Header::Transport, 2, 2, A),
-                expr::compare(A, Compare::Equal, &local.port().to_be_bytes()),
-                expr::count(counter::LOCAL),
-                expr::verdict(Verdict::Accept),
-            ],
-        );
+        [
+            expr::payload(base, at + self.source, self.length, A),
+            expr::compare(A, Compare::Equal, &bytes(from)),
+            expr::payload(base, at + self.source + self.length, self.length, A),
+            expr::compare(A, Compare::Equal, &bytes(to)),
+        ]
+    }
+
+    /// The ports of a UDP header at this place are these.
+    fn ports(&self, at: u32, from: SocketAddr, to: SocketAddr) -> [Expr; 4] {
+        [
+            expr::payload(Header::Transport, at, 2, A),
+            expr::compare(A, Compare::Equal, &from.port().to_be_bytes()),
+            expr::payload(Header::Transport, at + 2, 2, A),
+            expr::compare(A, Compare::Equal, &to.port().to_be_bytes()),
+        ]
     }
 }

@@ -338,3 +338,29 @@ fn a_gateway_that_stops_says_first_that_it_carries_nothing_any_more() {
     assert!(roles.iter().any(|line| line.contains("Active")), "{roles:?}");
     assert!(roles.last().unwrap().contains("Backup"), "{roles:?}");
 }
+
+/// ICMP errors that a node's own sockets have got.
+fn unreachable(bed: &Bed, side: Side) -> u64 {
+    let text = bed.shell(side.name(), "cat /proc/net/snmp");
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Icmp: "));
+    let [names, values] = [lines.next().unwrap(), lines.next().unwrap()];
+    let mut pairs = names.split(' ').zip(values.split(' '));
+    pairs.find(|(name, _)| *name == "InDestUnreachs").unwrap().1.parse().unwrap()
+}
+
+#[test]
+fn answers_of_a_peer_whose_daemon_was_killed_belong_to_the_sync_link() {
+    let Some(mut bed) = up("replication: errors") else { return };
+    let denied = |bed: &Bed| {
+        let rules: report::Rules = bed.gateway(Side::A).unwrap().ask(&Request::Rules).unwrap();
+        rules.rules.into_iter().find(|rule| rule.name == "(default)").unwrap().packets
+    };
+    let before = denied(&bed);
+    bed.kill9(Side::B).unwrap();
+    bed.wait("its kernel says that nobody listens", || {
+        (unreachable(&bed, Side::A) >= 20).then_some(())
+    });
+    assert_eq!(denied(&bed), before, "no rule of the policy has to do with them");
+    bed.start(Side::B).unwrap();
+    wait_equal(&bed, 0);
+}
