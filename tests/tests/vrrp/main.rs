@@ -23,6 +23,7 @@ mod odd_packets;
 mod operator;
 mod owners;
 mod policy;
+mod recording;
 mod reloads;
 mod replication;
 mod scenarios;
