@@ -11,10 +11,10 @@
 use super::family::{Family, Pair, Seeds, fold};
 use super::plan::{DST_PORT, SRC_PORT, Shape, TABLES, low};
 use super::record::Entry;
-use super::words::LEVELS;
+use super::remains;
 
 /// Lengths of a field that candidates are made from, at most, 0 included.
-const CUTS: usize = LEVELS + 1;
+const CUTS: usize = 4;
 /// Bits cut off beyond these cost no more: rules share a key by then or never.
 const DEAREST: usize = 10;
 /// Rules from which on a sample is taken: about as many by destination, and as many by source.
@@ -24,8 +24,8 @@ const WORTH: [u64; 4] = [16, 14, 7, 2];
 /// A table has to suit this share of the rules, in thousandths.
 const LEAST: usize = 4;
 
-/// The shapes of the tables with about how many rules each is for; the last is [`Shape::ALL`].
-pub(super) fn choose<A: Family>(entries: &[Entry<A>], seeds: &Seeds) -> Vec<(Shape, usize)> {
+/// The shapes of the tables; the last is [`Shape::ALL`].
+pub(super) fn choose<A: Family>(entries: &[Entry<A>], seeds: &Seeds) -> Vec<Shape> {
     let mut sample = sample(entries, seeds);
     let all = sample.len();
     let shapes: Vec<Shape> = entries.iter().map(Shape::of).collect();
@@ -33,7 +33,7 @@ pub(super) fn choose<A: Family>(entries: &[Entry<A>], seeds: &Seeds) -> Vec<(Sha
     // those that were worth less than the best now needn't be judged again.
     let mut candidates: Vec<(u64, Shape)> =
         candidates(&shapes, A::BITS).into_iter().map(|shape| (u64::MAX, shape)).collect();
-    let mut chosen = Vec::new();
+    let mut chosen: Vec<Shape> = Vec::new();
     let mut counter = Counter::new(all);
     while chosen.len() + 1 < TABLES {
         let mut best = (0, Shape::ALL);
@@ -51,19 +51,20 @@ pub(super) fn choose<A: Family>(entries: &[Entry<A>], seeds: &Seeds) -> Vec<(Sha
         if shape == Shape::ALL || worth < (all * LEAST) as u64 * WORTH[0] / 1000 {
             break;
         }
-        let before = sample.len();
         counter.take(&mut sample, shape, seeds);
         candidates.retain(|(_, other)| *other != shape);
-        chosen.push((shape, before - sample.len()));
+        chosen.push(shape);
     }
-    chosen.push((Shape::ALL, sample.len()));
+    let room = TABLES.saturating_sub(chosen.len() + 1);
+    chosen.extend(remains::choose(entries, &chosen, room, seeds));
+    chosen.push(Shape::ALL);
     chosen
 }
 
 /// Pairs of lengths, with and without ports; the longest first.
 fn candidates(shapes: &[Shape], bits: u8) -> Vec<Shape> {
-    let src = cuts(shapes.iter().map(|shape| shape.src_len), bits);
-    let dst = cuts(shapes.iter().map(|shape| shape.dst_len), bits);
+    let src = cuts(shapes.iter().map(|shape| shape.src_len), bits, CUTS);
+    let dst = cuts(shapes.iter().map(|shape| shape.dst_len), bits, CUTS);
     let ports = [0, SRC_PORT, DST_PORT, SRC_PORT | DST_PORT];
     let used = ports.map(|rest| shapes.iter().any(|shape| shape.rest & rest == rest));
     let mut all = Vec::new();
@@ -204,8 +205,8 @@ impl Counter {
     }
 }
 
-/// The lengths to cut prefixes to, rising, 0 first.
-fn cuts(lengths: impl Iterator<Item = u8>, bits: u8) -> Vec<u8> {
+/// The lengths to cut prefixes to, at most so many, rising, 0 first.
+pub(super) fn cuts(lengths: impl Iterator<Item = u8>, bits: u8, most: usize) -> Vec<u8> {
     let mut counts = vec![0usize; usize::from(bits) + 1];
     for len in lengths {
         if let Some(count) = counts.get_mut(usize::from(len)) {
@@ -222,7 +223,7 @@ fn cuts(lengths: impl Iterator<Item = u8>, bits: u8) -> Vec<u8> {
     if let Some(start) = rows.first_mut().and_then(|row| row.first_mut()) {
         *start = Some((0, 0));
     }
-    for _ in 1..CUTS {
+    for _ in 1..most {
         let last = rows.last().cloned().unwrap_or_default();
         let row = (0..counts.len()).map(|cut| {
             let before = (0..cut).filter_map(|before| {
@@ -255,16 +256,16 @@ mod tests {
 
     #[test]
     fn cuts_are_the_lengths_in_use_when_they_are_few() {
-        assert_eq!(cuts([24, 32, 32, 8].into_iter(), 32), [0, 8, 24, 32]);
-        assert_eq!(cuts([].into_iter(), 32), [0]);
-        assert_eq!(cuts([0, 0].into_iter(), 128), [0]);
+        assert_eq!(cuts([24, 32, 32, 8].into_iter(), 32, CUTS), [0, 8, 24, 32]);
+        assert_eq!(cuts([].into_iter(), 32, CUTS), [0]);
+        assert_eq!(cuts([0, 0].into_iter(), 128, CUTS), [0]);
     }
 
     #[test]
     fn lengths_of_few_rules_are_cut_to_the_next_below() {
         let many = (0..1000).map(|n| [16, 24, 32][n % 3]);
         let rare = (1..=32).filter(|len| len % 8 != 0);
-        let cuts = cuts(many.chain(rare), 32);
+        let cuts = cuts(many.chain(rare), 32, CUTS);
         assert_eq!(cuts.len(), CUTS);
         assert!([0, 16, 24, 32].iter().all(|len| cuts.contains(len)), "{cuts:?}");
     }

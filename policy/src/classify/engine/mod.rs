@@ -31,6 +31,7 @@ mod plan;
 mod publish;
 mod reader;
 mod record;
+mod remains;
 mod rule;
 mod shadow;
 mod simd;

@@ -57,6 +57,19 @@ const FEW: usize = 64;
 /// See [`Plan::chain`].
 const CHAIN: usize = 4;
 
+/// Values of a slot: the bits of an address from which the classes of its tables follow.
+pub(super) const SLOTS: usize = 16;
+
+/// Where the slot begins in a scattered address.
+pub(super) const SLOT_SHIFT: u32 = 8;
+
+/// One of a header's two addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Src,
+    Dst,
+}
+
 /// All bits of the source port, as in [`rest`].
 pub(super) const SRC_PORT: u64 = rest(u16::MAX, 0, 0);
 /// All bits of the destination port.
@@ -86,6 +99,23 @@ impl Shape {
         }
     }
 
+    /// The length to which an address is cut.
+    pub(super) const fn len(self, side: Side) -> u8 {
+        match side {
+            Side::Src => self.src_len,
+            Side::Dst => self.dst_len,
+        }
+    }
+
+    /// The address that says more, if one says anything.
+    const fn side(self) -> Option<Side> {
+        match (self.src_len, self.dst_len) {
+            (0, 0) => None,
+            (src, dst) if src > dst => Some(Side::Src),
+            _ => Some(Side::Dst),
+        }
+    }
+
     /// Whether all that this fixes is fixed by the other.
     pub(super) const fn holds(self, other: Self) -> bool {
         self.src_len <= other.src_len
@@ -97,9 +127,9 @@ impl Shape {
 impl<A: Family> Plan<A> {
     pub(super) fn new(entries: &[Entry<A>], seeds: Seeds) -> Self {
         let few = entries.len() <= FEW;
-        let shapes = if few { vec![(Shape::ALL, 0)] } else { choose(entries, &seeds) };
+        let shapes = if few { vec![Shape::ALL] } else { choose(entries, &seeds) };
         let cuts = |len: fn(&Shape) -> u8| {
-            let mut cuts: Vec<u8> = shapes.iter().map(|(shape, _)| len(shape)).collect();
+            let mut cuts: Vec<u8> = shapes.iter().map(len).collect();
             cuts.push(0);
             cuts.sort_unstable();
             cuts.dedup();
@@ -107,14 +137,10 @@ impl<A: Family> Plan<A> {
         };
         let src_cuts = cuts(|shape| shape.src_len);
         let dst_cuts = cuts(|shape| shape.dst_len);
-        let all: usize = shapes.iter().map(|(_, count)| count).sum();
-        let spare = 64usize.saturating_sub(shapes.len());
         let mut tables = Vec::new();
         let mut of_class = [0u8; 64];
         let mut next = 0u8;
-        for (place, (shape, count)) in (0u8..).zip(&shapes) {
-            let extra = (count * spare).checked_div(all).unwrap_or(0).min(15);
-            let spread = extra as u8 + 1;
+        for ((place, shape), spread) in (0u8..).zip(&shapes).zip(spreads(entries, &shapes)) {
             for class in of_class.iter_mut().skip(usize::from(next)).take(usize::from(spread)) {
                 *class = place;
             }
@@ -143,19 +169,60 @@ impl<A: Family> Plan<A> {
     }
 
     /// The class of a rule in a table: any would do, but rules that share an address share it, so
-    /// that the words of the other fields can tell them from the rest.
+    /// that the words of the other fields can tell them from the rest, and a header's own address
+    /// says which it is.
     pub(super) fn class(&self, table: &Table<A>, entry: &Entry<A>) -> u8 {
         let Shape { src_len, dst_len, .. } = table.shape;
-        let what = if dst_len > 0 {
-            entry.addresses.dst.leading(dst_len)
-        } else if src_len > 0 {
-            entry.addresses.src.leading(src_len)
-        } else {
-            u64::from(entry.dst_port.low()) | u64::from(entry.src_port.low()) << 16
+        let slot = match table.shape.side() {
+            Some(Side::Src) => slot(entry.addresses.src.scatter(src_len)),
+            Some(Side::Dst) => slot(entry.addresses.dst.scatter(dst_len)),
+            None => {
+                let ports = u64::from(entry.dst_port.low()) | u64::from(entry.src_port.low()) << 16;
+                (fold(ports ^ self.seeds.0[2], 0x9e37_79b9_7f4a_7c15) >> 60) as usize
+            }
         };
-        let spread = fold(what ^ self.seeds.0[2], 0x9e37_79b9_7f4a_7c15) >> 32;
-        table.first_class + (((spread & 0xffff_ffff) * u64::from(table.spread)) >> 32) as u8
+        table.class_of(slot)
     }
+
+    /// For each slot of an address that is cut to this length the classes of the tables that cut
+    /// it so which a header with that slot can match.
+    pub(super) fn picks(&self, side: Side, len: u8) -> [u64; SLOTS] {
+        let tables = || self.tables.iter().filter(|table| table.shape.len(side) == len);
+        let pick = |table: &Table<A>, slot: usize| match table.shape.side() == Some(side) {
+            true => 1 << table.class_of(slot),
+            false => table.classes,
+        };
+        std::array::from_fn(|place| tables().fold(0, |all, table| all | pick(table, place)))
+    }
+}
+
+/// The slot of a scattered address, see [`Family::scatter`]: other bits than those of its place
+/// among the words.
+#[inline]
+pub(super) const fn slot(scattered: u32) -> usize {
+    (scattered >> SLOT_SHIFT) as usize % SLOTS
+}
+
+/// How many classes each table gets.
+fn spreads<A: Family>(entries: &[Entry<A>], shapes: &[Shape]) -> Vec<u8> {
+    let mut counts = vec![0u64; shapes.len()];
+    for own in entries.iter().map(Shape::of) {
+        let table = shapes.iter().position(|shape| shape.holds(own));
+        if let Some(count) = table.and_then(|table| counts.get_mut(table)) {
+            *count += 1;
+        }
+    }
+    let mut spreads = vec![1u8; shapes.len()];
+    // The next goes where it spares the most lookups a table that has nothing for them. How many
+    // that are grows with the table's rules for each of its classes.
+    for _ in shapes.len()..64 {
+        let open = spreads.iter_mut().zip(&counts).filter(|(own, _)| usize::from(**own) < SLOTS);
+        let spared = |own: u8, count: u64| (count << 16) / (u64::from(own) * u64::from(own + 1));
+        if let Some((own, _)) = open.max_by_key(|(own, count)| spared(**own, **count)) {
+            *own += 1;
+        }
+    }
+    spreads
 }
 
 impl<A: Family> Table<A> {
@@ -166,6 +233,11 @@ impl<A: Family> Table<A> {
 
     pub(super) const fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// The class of a slot.
+    fn class_of(&self, slot: usize) -> u8 {
+        self.first_class + (slot * usize::from(self.spread) / SLOTS) as u8
     }
 
     /// The hash of a rule's or a header's key.

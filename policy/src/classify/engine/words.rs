@@ -8,7 +8,7 @@
 
 use super::batch::{Block, WIDTH};
 use super::family::{Family, Pair, Probe};
-use super::plan::{Plan, Table};
+use super::plan::{Plan, SLOTS, Side, Table, slot};
 use super::record::Entry;
 use super::simd::Vectors;
 use crate::matching::PortRange;
@@ -16,7 +16,7 @@ use crate::zone::ZoneSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Lengths that an address is cut to, without 0.
-pub(super) const LEVELS: usize = 3;
+pub(super) const LEVELS: usize = 4;
 /// Words for exact ports; ports that differ by a multiple share one.
 const EXACT: usize = 4096;
 /// Words for blocks of ports, for protocols and for zones.
@@ -38,6 +38,11 @@ pub(super) struct Words {
 /// Where the maps begin.
 #[derive(Clone, Debug)]
 pub(super) struct Maps {
+    /// The map of addresses, one for all: whatever is cut to one length or another has bits of its
+    /// own in each word.
+    pub(super) start: u32,
+    /// From a scattered address to its place in that map.
+    pub(super) shift: u8,
     /// Source, then destination address, by the lengths that tables cut them to.
     pub(super) addresses: [[Option<Level>; LEVELS]; 2],
     /// Source, then destination ports: exact ones, then blocks of 256 that ranges meet.
@@ -47,13 +52,13 @@ pub(super) struct Maps {
     pub(super) zones: [u32; 2],
 }
 
-/// The map of an address cut to one length.
-#[derive(Clone, Copy, Debug)]
+/// An address cut to one length.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(super) struct Level {
+    /// The classes that count in a word, by the address's slot, see [`Plan::picks`].
+    pub(super) picks: [u64; SLOTS],
     pub(super) len: u8,
-    /// From the hash to the place in the map.
-    pub(super) shift: u8,
-    pub(super) start: u32,
 }
 
 /// What words are made from, of a block of headers.
@@ -69,9 +74,10 @@ pub(super) struct Fields<'a> {
 
 impl Words {
     pub(super) fn new<A: Family>(plan: &Plan<A>, rules: usize) -> Self {
-        // Twice as many words as rules keep most of them to one rule; beyond 32,768 the words
-        // would no longer stay in a core's cache.
-        let bits = (rules * 2).next_power_of_two().clamp(1 << 10, 1 << 15).ilog2();
+        // As many words as rules keep most bits to one rule; beyond 16,384 a quarter of a core's
+        // second cache is worth more than that, and beyond 65,536 all of it.
+        let words = rules.min(1 << 14).max(rules / 16).clamp(1 << 10, 1 << 16);
+        let bits = words.next_power_of_two().ilog2();
         let mut size = 0u32;
         let mut take = |count: usize| {
             let start = size;
@@ -81,17 +87,19 @@ impl Words {
         let ports = [(take(EXACT), take(SMALL)), (take(EXACT), take(SMALL))];
         let protocol = take(SMALL);
         let zones = [take(SMALL), take(SMALL)];
-        let mut levels = |cuts: &[u8]| {
+        let start = take(1 << bits);
+        let levels = |side: Side, cuts: &[u8]| {
             let mut cuts = cuts.iter().copied().filter(|len| *len > 0);
             std::array::from_fn(|_| {
                 let len = cuts.next()?;
-                Some(Level { len, shift: 32 - bits as u8, start: take(1 << bits) })
+                Some(Level { picks: plan.picks(side, len), len })
             })
         };
-        let addresses = [levels(&plan.src_cuts), levels(&plan.dst_cuts)];
+        let addresses = [levels(Side::Src, &plan.src_cuts), levels(Side::Dst, &plan.dst_cuts)];
+        let shift = 32 - bits as u8;
         Self {
             words: (0..size).map(|_| AtomicU64::new(0)).collect(),
-            maps: Maps { addresses, ports, protocol, zones },
+            maps: Maps { start, shift, addresses, ports, protocol, zones },
             all: Default::default(),
             any: Default::default(),
             told: Default::default(),
@@ -140,21 +148,28 @@ impl Words {
     /// The classes that can match a header.
     #[inline(always)]
     pub(super) fn of<A: Family>(&self, probe: &Probe<A>) -> u64 {
+        let [from, to] = self.maps.zones;
+        let [_, zones_told] = &self.told;
+        let mut classes = self.without_zones(probe);
+        if zones_told.load(Relaxed) {
+            classes &= self.get(from + u32::from(probe.from()));
+            classes &= self.get(to + u32::from(probe.to()));
+        }
+        classes
+    }
+
+    #[inline(always)]
+    fn without_zones<A: Family>(&self, probe: &Probe<A>) -> u64 {
         let [src, dst] = &self.maps.addresses;
         let [any_src, any_dst] = &self.any;
         let [src_port, dst_port] = self.maps.ports;
-        let [from, to] = self.maps.zones;
-        let [ports_told, zones_told] = &self.told;
+        let [ports_told, _] = &self.told;
         let mut classes = self.address(src, any_src, probe.addresses.src)
             & self.address(dst, any_dst, probe.addresses.dst)
             & self.port(dst_port, (probe.rest >> 16) as u16)
             & self.get(self.maps.protocol + u32::from(probe.protocol()));
         if ports_told.load(Relaxed) {
             classes &= self.port(src_port, probe.rest as u16);
-        }
-        if zones_told.load(Relaxed) {
-            classes &= self.get(from + u32::from(probe.from()));
-            classes &= self.get(to + u32::from(probe.to()));
         }
         classes
     }
@@ -213,7 +228,7 @@ impl Words {
         bit: u64,
     ) {
         match levels.iter().flatten().find(|level| level.len == len) {
-            Some(level) => self.set(level.place(address), bit),
+            Some(level) => self.set(self.maps.place(address.scatter(level.len)), bit),
             // Also if there were more lengths than levels.
             None => or(any, bit),
         }
@@ -227,8 +242,10 @@ impl Words {
         address: A,
     ) -> u64 {
         let mut found = any.load(Relaxed);
-        for level in levels.iter().map_while(|level| *level) {
-            found |= self.get(level.place(address));
+        for level in levels.iter().map_while(Option::as_ref) {
+            let scattered = address.scatter(level.len);
+            let pick = level.picks.get(slot(scattered)).copied().unwrap_or(0);
+            found |= self.get(self.maps.place(scattered)) & pick;
         }
         found
     }
@@ -270,10 +287,11 @@ impl Words {
     }
 }
 
-impl Level {
+impl Maps {
+    /// The word of a scattered address.
     #[inline]
-    fn place<A: Family>(&self, address: A) -> u32 {
-        self.start + (address.scatter(self.len) >> self.shift)
+    fn place(&self, scattered: u32) -> u32 {
+        self.start + (scattered >> self.shift)
     }
 }
 
@@ -339,6 +357,16 @@ mod tests {
             let table = plan.tables.iter().find(|table| table.fits(entry)).unwrap();
             let zones = (ZoneSet::first(next() as usize % 9), ZoneSet::ALL);
             words.add(entry, table, plan.class(table, entry), zones);
+        }
+        for entry in &entries {
+            let table = plan.tables.iter().find(|table| table.fits(entry)).unwrap();
+            let ports = rest(entry.src_port.high(), entry.dst_port.low(), 17);
+            let rest = entry
+                .protocol
+                .map_or(ports, |number| ports & 0xffff_ffff | u64::from(number) << 32);
+            let probe = Probe { addresses: entry.addresses, rest, edges: 0 };
+            let own = words.without_zones(&probe) >> plan.class(table, entry) & 1;
+            assert_eq!(own, 1, "the class of a rule that matches: {entry:?}");
         }
         let mut bits = 0;
         for _ in 0..500 {

@@ -6,6 +6,7 @@ use super::super::batch::{Pairs, WIDTH};
 use super::super::boxes::{Boxes, Point};
 use super::super::buckets::{Bucket, SLOTS};
 use super::super::family::SCATTER;
+use super::super::plan::SLOT_SHIFT;
 use super::super::small::{Row, WORDS};
 use super::super::tree::{Narrow, Wide};
 use super::super::words::{Fields, Maps};
@@ -150,8 +151,9 @@ fn classes_avx512(
     use std::arch::x86_64::{
         __m256i, _mm_cvtsi32_si128, _mm256_add_epi32, _mm256_and_si256, _mm256_min_epu32,
         _mm256_mullo_epi32, _mm256_set1_epi32, _mm256_srl_epi32, _mm256_srli_epi32,
-        _mm512_and_si512, _mm512_cvtepi64_epi32, _mm512_i32gather_epi64, _mm512_loadu_si512,
-        _mm512_or_si512, _mm512_set1_epi64, _mm512_srli_epi64, _mm512_storeu_si512,
+        _mm512_and_si512, _mm512_cvtepi64_epi32, _mm512_cvtepu32_epi64, _mm512_i32gather_epi64,
+        _mm512_loadu_si512, _mm512_or_si512, _mm512_permutex2var_epi64, _mm512_set1_epi64,
+        _mm512_srli_epi64, _mm512_storeu_si512,
     };
     let Some(last) = words.len().checked_sub(1) else { return };
     let last = _mm256_set1_epi32(i32::try_from(last).unwrap_or(0));
@@ -178,14 +180,24 @@ fn classes_avx512(
         let mut found = _mm512_set1_epi64(-1);
         for ((address, levels), any) in [src, dst].into_iter().zip(&maps.addresses).zip(any) {
             let mut own = _mm512_set1_epi64(any.cast_signed());
-            for level in levels.iter().map_while(|level| *level) {
+            for level in levels.iter().map_while(Option::as_ref) {
                 let cut = _mm_cvtsi32_si128(32 - i32::from(level.len));
-                let hash = _mm256_mullo_epi32(
+                let scattered = _mm256_mullo_epi32(
                     _mm256_srl_epi32(address, cut),
                     _mm256_set1_epi32(SCATTER.cast_signed()),
                 );
-                let place = _mm256_srl_epi32(hash, _mm_cvtsi32_si128(i32::from(level.shift)));
-                own = _mm512_or_si512(own, from(level.start, place));
+                let place = _mm256_srl_epi32(scattered, _mm_cvtsi32_si128(maps.shift.into()));
+                let slots = _mm256_srli_epi32::<{ SLOT_SHIFT as i32 }>(scattered);
+                // SAFETY: there are sixteen picks.
+                let (low, high) = unsafe {
+                    let picks = level.picks.as_ptr();
+                    (_mm512_loadu_si512(picks.cast()), _mm512_loadu_si512(picks.add(8).cast()))
+                };
+                // Takes the lowest four bits of a slot for the place.
+                let slots = _mm512_cvtepu32_epi64(slots);
+                let picks = _mm512_permutex2var_epi64(low, slots, high);
+                let found = _mm512_and_si512(from(maps.start, place), picks);
+                own = _mm512_or_si512(own, found);
             }
             found = _mm512_and_si512(found, own);
         }
