@@ -166,6 +166,13 @@ impl Buckets {
         false
     }
 
+    /// Takes all numbers away. Only while nobody reads.
+    pub(super) fn clear(&self) {
+        for bucket in &self.0 {
+            bucket.marks.iter().for_each(|word| word.store(0, Relaxed));
+        }
+    }
+
     /// Puts a number in the place of another. Writer only.
     pub(super) fn replace(&self, hash: u64, old: u32, new: u32) {
         self.change(hash, old, |bucket, slot| {

@@ -48,7 +48,55 @@ impl<A: Family> Index<A> {
                 }
             }
         }
+        self.gather(&mut heaps, entries);
         heaps.into_iter().all(|(hash, heap)| self.pile_up(hash, heap.into_iter()).is_some())
+    }
+
+    /// Puts the rules that are kept one by one under the key of a heap on that heap, too: what
+    /// shares a key is looked at together, and one number in a bucket is better than five.
+    fn gather(&self, heaps: &mut [(u64, Vec<u32>)], entries: &[Entry<A>]) {
+        if heaps.is_empty() {
+            return;
+        }
+        let mut heaped = vec![false; entries.len()];
+        let mut put = |number: u32| {
+            if let Some(cell) = heaped.get_mut(number as usize) {
+                *cell = true;
+            }
+        };
+        for (hash, heap) in &mut *heaps {
+            let Some(first) = heap.first().and_then(|number| entries.get(*number as usize)) else {
+                continue;
+            };
+            self.buckets.each(*hash, |number| {
+                if self.table_of(number).is_some_and(|(own, table)| {
+                    table.fits(first)
+                        && table.hash(first.addresses, low(first), &self.plan.seeds) == *hash
+                        && table.same_key(&own, first)
+                }) {
+                    heap.push(number);
+                }
+                true
+            });
+            heap.iter().for_each(|number| put(*number));
+        }
+        // Again from the start, so that no bucket says that it gave to the next what is gone now.
+        self.buckets.clear();
+        for (number, _) in (0u32..).zip(&heaped).filter(|(_, heaped)| !**heaped) {
+            if let Some((entry, table)) = self.table_of(number) {
+                let hash = table.hash(entry.addresses, low(&entry), &self.plan.seeds);
+                self.buckets.insert(hash, number);
+            }
+        }
+        for (pile, (hash, _)) in (0u32..).zip(&*heaps) {
+            self.buckets.insert(*hash, PILE | pile);
+        }
+    }
+
+    /// The rule of a record, and its table.
+    fn table_of(&self, number: u32) -> Option<(Entry<A>, &Table<A>)> {
+        let record = self.records.get(number)?;
+        Some((record.entry(), self.plan.class_table(record.head().class())?))
     }
 
     /// Puts a rule into a record and makes it known, so that readers go by its flux. Says whether

@@ -278,6 +278,10 @@ pub(super) fn between_avx512(boxes: &Boxes, from: &Point, to: &Point) -> u32 {
         lanes = _mm512_mask_cmpge_epu32_mask(lanes, from, low);
         lanes = _mm512_mask_cmple_epu32_mask(lanes, to, high);
     }
+    // Mostly none is left: the rest needn't be loaded.
+    if lanes == 0 {
+        return 0;
+    }
     let values = from.rest.into_iter().zip(to.rest);
     for (pair, (from, to)) in boxes.rest.chunks_exact(2).zip(values) {
         let [lows, highs] = pair else { continue };
