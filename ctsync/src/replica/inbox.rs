@@ -195,8 +195,11 @@ impl Replica {
         let (ours, our_version) = self.store.get(index)?;
         let flags = self.store.flags(index);
         let dead = flags.has(Flags::DEAD);
+        // When the peer knows of the end, and nothing that it said before is still to come, this is
+        // another session, whose versions begin anew.
+        let another = dead && flags.has(Flags::SYNCED) && !flags.has(Flags::BURIED) && version > 0;
         // Where numbers are equal and one has ended, the other had a packet after that.
-        let take = version > our_version || (dead && version == our_version);
+        let take = version > our_version || (dead && version == our_version) || another;
         if take {
             return Some((index, self.replace_by_theirs(index, &ours, session, version)));
         }

@@ -40,6 +40,26 @@ fn what_the_carrier_ends_ends_on_the_standby() {
 }
 
 #[test]
+fn a_session_that_begins_anew_right_after_its_end_lives_on_both_nodes() {
+    // A client uses a port again while the standby is still busy with the end of what had it.
+    let mut world = World::scene();
+    let session = world.open_sessions([2].into_iter()).remove(0);
+    world.pass(20);
+    for microseconds in 0..500 {
+        world.end(A, &session.identity(), Origin::Traffic);
+        world.pass_for(microseconds * 1_000);
+        let now = world.now;
+        world.host_mut(A).kernel.open(now, &session);
+        world.notify(A);
+        world.pass(20);
+        for side in Side::BOTH {
+            let left = world.left(side, &session.identity());
+            assert!(left.is_some(), "{side:?}, after {microseconds} us");
+        }
+    }
+}
+
+#[test]
 fn what_the_standby_loses_is_written_again() {
     let mut world = World::scene();
     let session = world.open_sessions([2].into_iter()).remove(0);

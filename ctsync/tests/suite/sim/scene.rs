@@ -20,9 +20,14 @@ impl World {
 
     /// Lets so many milliseconds pass.
     pub(crate) fn pass(&mut self, ms: u64) {
-        let until = self.now + ms * MS;
+        self.pass_for(ms * MS);
+    }
+
+    /// The same for a time in nanoseconds.
+    pub(crate) fn pass_for(&mut self, time: Nanos) {
+        let until = self.now + time;
         self.next_act = Nanos::MAX;
-        self.schedule(ms * MS, super::Due::Heal);
+        self.schedule(time, super::Due::Heal);
         while self.now < until || self.queue.peek().is_some_and(|Reverse((at, _))| *at <= until) {
             self.advance().unwrap();
         }
