@@ -205,11 +205,14 @@ impl Driver {
                 self.datagrams.connect();
                 self.silence.look(now);
                 if self.held_until.take_if(|until| *until <= now).is_some() {
+                    let missing = match () {
+                        () if !self.complete => "sessions of the peer are still missing",
+                        () if !self.has_forgotten() => "old TCP windows are not yet forgotten",
+                        () => "policies of the peer are still missing",
+                    };
+                    let wait = self.settings.preempt_wait;
                     tracing::warn!(
-                        "sync: {} of the peer are still missing after {:?}: this node may take over \
-                         all the same",
-                        if self.complete { "policies" } else { "sessions" },
-                        self.settings.preempt_wait
+                        "sync: {missing} after {wait:?}: this node may take over all the same"
                     );
                 }
                 if self.believe_at.take_if(|at| *at <= now).is_some() {

@@ -102,6 +102,9 @@ impl Driver {
         if let Err(error) = sys::set_realtime(REALTIME) {
             tracing::info!(%error, "VRRP runs without real-time priority");
         }
+        // Before interfaces are made, which may take seconds: until one is active, this node stands
+        // by, and has much to do as such.
+        self.tell_roles();
         self.look(now());
         loop {
             self.wait();

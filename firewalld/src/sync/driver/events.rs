@@ -65,9 +65,10 @@ impl Driver {
     }
 
     /// This node may take over once it has the sessions of the peer, and its policy if that is
-    /// newer and can be loaded.
+    /// newer and can be loaded; and once its kernel has forgotten where sessions were when it
+    /// forwarded them last.
     pub(super) fn allow_when_settled(&mut self, now: Timestamp) {
-        if self.complete && self.node.is_policy_settled(now) {
+        if self.complete && self.has_forgotten() && self.node.is_policy_settled(now) {
             (self.complete, self.held_until) = (false, None);
             self.surroundings.vrrp.allow();
         }

@@ -53,6 +53,11 @@ impl Driver {
         };
     }
 
+    /// Whether this node forwards, or its kernel knows no old windows.
+    pub(super) fn has_forgotten(&self) -> bool {
+        !self.hands.standby.load(Ordering::Acquire) || self.forgotten == Some(self.stood_by)
+    }
+
     /// Leaves out the notifications of what these threads write. With several groups the answer to a
     /// session's first packet may come through the other node, which has to know of the session
     /// then. Otherwise handshakes are no concern of the peer.
