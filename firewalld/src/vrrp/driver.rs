@@ -4,11 +4,13 @@ use super::bound::Bound;
 use super::events::{Entry, Log};
 use super::handover::Pending;
 use super::keeper::Keeper;
+use super::placement::Placer;
 use super::receivers::{self, Place, Receivers};
 use super::replication::Replication;
 use super::settings::Group;
 use super::surroundings::Surroundings;
 use super::transmit::Transmitter;
+use super::turn::Turn;
 use super::{Command, Error, Inbox, Link, leftovers, report};
 use crate::clock::since_boot;
 use crate::recording::Tape;
@@ -30,7 +32,7 @@ use twinwall_vrrp::types::{Family, InterfaceId};
 use twinwall_vrrp::wire::{Endpoints, Ipv4Packet};
 
 /// The priority among real-time threads: low, and above that of session replication.
-const REALTIME: i32 = 3;
+pub(super) const REALTIME: i32 = 3;
 
 /// What the thread owns.
 #[derive(Debug)]
@@ -43,6 +45,9 @@ pub(super) struct Driver {
     pub(super) receivers: Receivers,
     pub(super) transmitter: Transmitter,
     pub(super) route: Socket,
+    pub(super) placer: Placer,
+    /// What waits for it.
+    pub(super) turn: Turn,
     pub(super) keeper: Option<Keeper>,
     pub(super) events: Arc<Log>,
     pub(super) out: Vec<Output>,
@@ -83,6 +88,9 @@ impl Driver {
             receivers: Receivers::default(),
             transmitter: Transmitter::open().map_err(io("open a packet socket"))?,
             route: Socket::open_route().map_err(io("open a route socket"))?,
+            placer: Placer::start(inbox.bell.clone())
+                .map_err(io("start the thread that places addresses"))?,
+            turn: Turn::default(),
             keeper,
             events,
             out: Vec::new(),
@@ -110,6 +118,7 @@ impl Driver {
             self.wait();
             let now = now();
             self.listen(now);
+            self.go_on(now, None);
             if self.surroundings.catch_up() {
                 self.look(now);
             }
@@ -123,6 +132,8 @@ impl Driver {
             if self.next_tick <= now {
                 self.receivers.tick();
                 self.switch_idle_off(now);
+                // What was removed while other changes were under way.
+                self.restore(now);
                 self.next_tick = now.after(receivers::TICK);
             }
             self.retry(now);
@@ -253,6 +264,7 @@ impl Driver {
         // Replication goes on until the interfaces are gone, which may take seconds. What ends here
         // from now on has not ended.
         self.tell_roles();
+        self.settle(now, None);
         for index in 0..self.groups.len() {
             self.unbind(index, "stopped".to_owned(), now);
         }

@@ -4,7 +4,7 @@ use super::bound::{Leg, Placed};
 use super::driver::{Driver, now as clock};
 use super::events::Entry;
 use super::keeper::Owned;
-use super::placement::{Changes, device};
+use super::placement::{Changes, Placed as Outcome, device};
 use super::receivers::Receivers;
 use super::transmit::Transmitter;
 use std::collections::BTreeSet;
@@ -26,73 +26,126 @@ const RESTORES: usize = 5;
 const DISPUTE: Duration = Duration::from_secs(10);
 
 impl Driver {
-    /// Does everything that has been asked for. `removed` is a group that the state machine has
-    /// already forgotten.
+    /// Does everything that has been asked for, or begins to: what follows a change of addresses
+    /// waits until that is done, while other groups go on. `removed` is a group that the state
+    /// machine has already forgotten; then everything is done before this returns.
     pub(super) fn perform(&mut self, now: Timestamp, removed: Option<&Group>) {
         while !self.out.is_empty() {
             let mut changes = Changes::default();
-            // Groups that can't be active after all: what follows for them isn't done.
-            let mut failed: BTreeSet<GroupId> = BTreeSet::new();
+            let mut changed = BTreeSet::new();
             for output in std::mem::take(&mut self.out) {
-                let Output { router: id, action } = output;
+                let Output { router: id, action } = &output;
                 match action {
                     Action::AddAddresses { accept } => {
-                        if let Some(leg) = self.leg_mut(id) {
-                            (leg.placed, leg.off_at) = (Some(Placed { accept }), None);
+                        if let Some(leg) = self.leg_mut(*id) {
+                            (leg.placed, leg.off_at) = (Some(Placed { accept: *accept }), None);
                             changes.put(leg);
+                            changed.insert(id.group);
                             let (device, parent) = (leg.device, leg.parent);
                             if let Some(keeper) = &self.keeper {
                                 keeper.needs(device);
                                 keeper.begins(parent);
                             }
                         }
-                        continue;
                     }
                     Action::RemoveAddresses => {
-                        if let Some(leg) = self.leg_mut(id) {
+                        if let Some(leg) = self.leg_mut(*id) {
                             (leg.placed, leg.off_at) = (None, Some(now.after(IDLE)));
                             changes.take(leg);
-                        }
-                        continue;
-                    }
-                    _ => {}
-                }
-                self.commit(&mut changes, now, &mut failed);
-                match action {
-                    Action::SendAdvert { priority } => {
-                        let resigns = priority.is_resign();
-                        if resigns || !failed.contains(&id.group) {
-                            self.on_leg(id, removed, |transmitter, receivers, leg, router| {
-                                transmitter.advert(leg, router, priority, receivers)
-                            });
+                            changed.insert(id.group);
                         }
                     }
-                    Action::Announce if !failed.contains(&id.group) => {
-                        self.on_leg(id, removed, |transmitter, _, leg, _| {
-                            transmitter.announce(leg, &leg.addresses)
-                        });
+                    _ => {
+                        self.change(&mut changes, &mut changed);
+                        self.do_in_turn(output, now, removed);
                     }
-                    Action::Event(event) => {
-                        if let Some((group, router)) = self.names(id) {
-                            self.events.add(Entry::of(&group, &router, &event));
-                        }
-                        self.follow_handover(id, &event, now);
-                    }
-                    Action::Announce | Action::AddAddresses { .. } | Action::RemoveAddresses => {}
                 }
             }
-            self.commit(&mut changes, now, &mut failed);
+            self.change(&mut changes, &mut changed);
+            self.go_on(now, removed);
+            if removed.is_some() {
+                self.settle(now, removed);
+            }
         }
         self.node.carried_out(now, clock());
     }
 
-    /// Changes addresses, tells the gate, and takes the groups out for which that failed.
-    fn commit(&mut self, changes: &mut Changes, now: Timestamp, failed: &mut BTreeSet<GroupId>) {
-        if changes.is_empty() {
-            return;
+    /// Has addresses changed after everything that waits already.
+    fn change(&mut self, changes: &mut Changes, groups: &mut BTreeSet<GroupId>) {
+        if !changes.is_empty() {
+            self.tell_gate();
+            self.turn.push(std::mem::take(changes), std::mem::take(groups));
+            self.turn.begin(&mut self.placer);
         }
-        let outcome = std::mem::take(changes).commit(&mut self.route);
-        self.tell_gate();
+    }
+
+    /// Does what is asked for, unless it has to wait until addresses of its group are in place.
+    fn do_in_turn(&mut self, output: Output, now: Timestamp, removed: Option<&Group>) {
+        // Whoever resigns does so at once: then a peer takes over.
+        let resigns =
+            matches!(output.action, Action::SendAdvert { priority } if priority.is_resign());
+        if resigns || !self.turn.concerns(output.router.group) {
+            self.carry_out(output, now, removed);
+        } else {
+            self.turn.wait(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output, now: Timestamp, removed: Option<&Group>) {
+        let Output { router: id, action } = output;
+        match action {
+            Action::SendAdvert { priority } => {
+                self.on_leg(id, removed, |transmitter, receivers, leg, router| {
+                    transmitter.advert(leg, router, priority, receivers)
+                });
+            }
+            Action::Announce => {
+                self.on_leg(id, removed, |transmitter, _, leg, _| {
+                    transmitter.announce(leg, &leg.addresses)
+                });
+            }
+            Action::Event(event) => {
+                if let Some((group, router)) = self.names(id) {
+                    self.events.add(Entry::of(&group, &router, &event));
+                }
+                self.follow_handover(id, &event, now);
+            }
+            Action::AddAddresses { .. } | Action::RemoveAddresses => {}
+        }
+    }
+
+    /// Goes on with what has waited, as far as addresses are in place.
+    pub(super) fn go_on(&mut self, now: Timestamp, removed: Option<&Group>) {
+        if let Some(outcome) = self.placer.finished() {
+            self.placed(outcome, now);
+        }
+        self.turn.begin(&mut self.placer);
+        while let Some(output) = self.turn.next(&self.placer) {
+            let still = match output.action {
+                // What became of it meanwhile counts, not what it was to become.
+                Action::SendAdvert { .. } | Action::Announce => {
+                    self.leg_mut(output.router).is_some_and(|leg| leg.placed.is_some())
+                }
+                _ => true,
+            };
+            if still {
+                self.carry_out(output, now, removed);
+            }
+            self.turn.begin(&mut self.placer);
+        }
+    }
+
+    /// Waits until everything that waits is done.
+    pub(super) fn settle(&mut self, now: Timestamp, removed: Option<&Group>) {
+        self.go_on(now, removed);
+        while let Some(outcome) = self.placer.wait() {
+            self.placed(outcome, now);
+            self.go_on(now, removed);
+        }
+    }
+
+    /// A change of addresses is done: takes the groups out for which it failed.
+    fn placed(&mut self, outcome: Outcome, now: Timestamp) {
         let Err(errors) = outcome else { return };
         let mut texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         texts.dedup();
@@ -104,7 +157,8 @@ impl Driver {
                 leg.placed.is_some() && errors.iter().any(|error| device(error.step) == leg.device)
             });
             if concerned {
-                failed.insert(seat.id);
+                // It can't be active after all: what follows for it isn't done.
+                self.turn.forget(seat.id);
                 out_of_service
                     .push((bound.settings.name.clone(), bound.settings.addresses_track()));
             }
@@ -167,7 +221,8 @@ impl Driver {
 
     /// Puts back what somebody else has removed; gives up when that goes on and on.
     pub(super) fn restore(&mut self, now: Timestamp) {
-        if !self.lacks_any() {
+        // What is still to be put there isn't missing.
+        if self.turn.is_waiting(&self.placer) || !self.lacks_any() {
             return;
         }
         // News of IPv6 addresses may come after the answer to what added them.
@@ -189,8 +244,8 @@ impl Driver {
         if concerned.is_empty() {
             return;
         }
-        let mut failed = BTreeSet::new();
-        self.commit(&mut changes, now, &mut failed);
+        self.change(&mut changes, &mut BTreeSet::new());
+        self.settle(now, None);
         for (index, routers) in concerned {
             self.restored_group(index, &routers, now);
         }

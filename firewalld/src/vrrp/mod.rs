@@ -38,6 +38,7 @@ mod scripts;
 pub mod settings;
 mod surroundings;
 mod transmit;
+mod turn;
 
 pub use events::Log;
 pub use leftovers::release;
