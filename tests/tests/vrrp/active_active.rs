@@ -47,7 +47,7 @@ const SECOND: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 6));
 /// A pair with replication, each node active for its group.
 fn up(test: &str, policy: &str) -> Option<Bed> {
     // A busy machine must not make the nodes change places by themselves.
-    let interval = Duration::from_millis(300);
+    let interval = Duration::from_secs(1);
     let vrrp = Vrrp { active_active: true, interval, ..Vrrp::default() };
     let mut bed = Bed::build(test, [Peer::TwinwallSync; 2], vrrp)?;
     fs::write(&bed.testbed().record().policy, policy).unwrap();
@@ -190,6 +190,35 @@ fn invalid(bed: &Bed) -> u64 {
 }
 
 #[test]
+fn one_node_takes_all_and_gives_its_half_back_without_a_session_lost() {
+    let Some(mut bed) = up("active-active: halves", &format!("{POLICY}{NAT}")) else { return };
+    let mut traffic = Traffic::start(&bed);
+    traffic.check(&bed, "at the start");
+    wait_carried(&bed, Side::A, FIRST);
+    wait_carried(&bed, Side::B, SECOND);
+    for dead in [Side::A, Side::B] {
+        bed.kill9(dead).unwrap();
+        bed.wait_holding(dead.other()).unwrap();
+        bed.start(dead).unwrap();
+        bed.wait_shared().unwrap();
+        traffic.check(&bed, "a node has returned");
+        wait_carried(&bed, Side::A, FIRST);
+        wait_carried(&bed, Side::B, SECOND);
+    }
+    let of_group = |verb| ["failover", verb, "--group", "first"];
+    bed.wait_shared().unwrap();
+    bed.gateway(Side::A).unwrap().twinwall(&of_group("now")).unwrap().success().unwrap();
+    bed.wait_active(Side::B).unwrap();
+    traffic.check(&bed, "one group was handed over");
+    wait_carried(&bed, Side::B, FIRST);
+    bed.gateway(Side::A).unwrap().twinwall(&of_group("back")).unwrap().success().unwrap();
+    bed.wait_shared().unwrap();
+    traffic.check(&bed, "it was taken back");
+    wait_carried(&bed, Side::A, FIRST);
+    traffic.end();
+}
+
+#[test]
 fn request_and_reply_may_take_different_nodes() {
     // Translated sessions have their way back by their address; these have none.
     let Some(mut bed) = up("active-active: asymmetric", POLICY) else { return };
@@ -268,7 +297,7 @@ fn a_stream_goes_on_although_the_node_that_began_it_hears_no_more_of_it() {
 }
 
 #[test]
-fn after_a_cut_and_a_split_both_agree_and_no_session_is_lost() {
+fn after_a_cut_and_a_split_both_agree_and_each_session_is_where_its_packets_are() {
     let Some(bed) = up("active-active: split", &format!("{POLICY}{NAT}")) else { return };
     let mut traffic = Traffic::start(&bed);
     for side in [Side::A, Side::B] {
@@ -298,5 +327,7 @@ fn after_a_cut_and_a_split_both_agree_and_no_session_is_lost() {
     Fault::Apart.end(bed.testbed()).unwrap();
     bed.wait_shared().unwrap();
     traffic.check(&bed, "both were active for everything");
+    wait_carried(&bed, Side::A, FIRST);
+    wait_carried(&bed, Side::B, SECOND);
     traffic.end();
 }
