@@ -100,7 +100,7 @@ pub fn once(pair: &mut Pair, fault: Fault, scale: &Scale) -> Result<Values, Erro
     thread::sleep(AFTER.saturating_sub(clock::between(over, clock::now())));
     let first = sessions.wait(pair, Side::B, Duration::ZERO)?;
     let last = match first.missing {
-        0 => first,
+        0 => first.clone(),
         _ => sessions.wait(pair, Side::B, scale.patience)?,
     };
     let mut values = Values::new();

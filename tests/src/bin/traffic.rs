@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use twinwall_testbed::Error;
 use twinwall_testbed::traffic::{
-    ftp_get, ftp_serve, ftp_session, idle, inject, pulse, sessions, socket, solicit, stream,
-    tcp_connect, tcp_serve, tcp_steady, udp_push, udp_receive, udp_send,
+    ftp_get, ftp_serve, ftp_session, inject, pulse, sessions, socket, solicit, stream, tcp_connect,
+    tcp_serve, tcp_steady, udp_push, udp_receive, udp_send,
 };
 
 /// Makes traffic and counts it exactly. Prints one JSON object; servers say `ready` on standard
@@ -46,8 +46,6 @@ enum Tool {
     FtpGet(ftp_get::Options),
     /// Stay logged in by FTP, and fetch a file again and again in both modes
     FtpSession(ftp_session::Options),
-    /// Write idle sessions into connection tracking, or look for them
-    Idle(idle::Options),
     /// Send packets that come on standard input, byte for byte
     Inject(inject::Options),
     /// Send numbered datagrams in both directions of one session
@@ -78,7 +76,6 @@ fn main() -> ExitCode {
         Tool::FtpServe(options) => print(ftp_serve::run(&options)),
         Tool::FtpGet(options) => print(ftp_get::run(&options)),
         Tool::FtpSession(options) => print(ftp_session::run(&options)),
-        Tool::Idle(options) => print(idle::run(&options)),
         Tool::Inject(options) => print(inject::run(&options)),
         Tool::Stream(options) => print(stream::run(&options)),
         Tool::Solicit(options) => print(solicit::run(&options)),

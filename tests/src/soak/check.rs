@@ -8,7 +8,8 @@ use crate::error::Error;
 use crate::gateway::Gateway;
 use crate::scenario::pair::{Pair, Side};
 use crate::testing::eventually;
-use crate::traffic::report::Idle;
+use crate::traffic::report::Watched;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
@@ -163,8 +164,9 @@ impl Checks {
         let Some((count, mark)) = self.idle else { return Ok(()) };
         for side in [Side::A, Side::B] {
             let gateway = pair.gateway(side).map_err(words)?;
-            let found = idle(&gateway, &format!("--check --count {count} --mark {mark}"))?;
-            if found.sessions != count || found.missing > 0 || found.changed > 0 {
+            let options = format!("--mixed --count {count} --mark {mark} --for 0");
+            let found: Watched = traffic(&gateway, &format!("sessions-watch {options}"))?;
+            if found.missing > 0 || found.changed > 0 {
                 return Err(format!("{}: idle sessions: {found:?}", side.name()));
             }
         }
@@ -253,13 +255,13 @@ pub fn resident(pair: &Pair, side: Side) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Runs `traffic idle` on a gateway.
+/// Runs a tool of `traffic` on a gateway.
 ///
 /// # Errors
 /// When it fails.
-pub fn idle(gateway: &Gateway, options: &str) -> Result<Idle, Wrong> {
-    let arguments = ["idle"].into_iter().chain(options.split_whitespace());
-    gateway.traffic(arguments).and_then(crate::process::Command::json).map_err(words)
+pub fn traffic<T: DeserializeOwned>(gateway: &Gateway, tool: &str) -> Result<T, Wrong> {
+    let command = gateway.traffic(tool.split_whitespace());
+    command.and_then(crate::process::Command::json).map_err(words)
 }
 
 /// The sessions of the load's hosts.

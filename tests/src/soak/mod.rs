@@ -14,6 +14,7 @@ pub mod strike;
 
 use crate::error::Error;
 use crate::scenario::pair::{Pair, Peer, Side};
+use crate::traffic::report::Made;
 use crate::vrrp::Vrrp;
 use check::{Checks, Wrong, words};
 use kind::Failover;
@@ -274,9 +275,10 @@ fn write_idle(pair: &Pair, count: u32) -> Result<u32, Wrong> {
     });
     let session = found.ok_or("no session of the rule for idle sessions")?;
     let gateway = pair.gateway(Side::A).map_err(words)?;
-    let options = format!("--count {count} --mark {}", session.key);
-    let written = check::idle(&gateway, &options)?;
-    if written.sessions != count {
+    let options =
+        format!("--mixed --count {count} --mark {} --timeout 7200 --for 600", session.key);
+    let written: Made = check::traffic(&gateway, &format!("sessions-make {options}"))?;
+    if written.made != u64::from(count) {
         return Err(format!("idle sessions can't be written: {written:?}"));
     }
     Ok(session.key)

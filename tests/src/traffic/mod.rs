@@ -11,7 +11,6 @@ pub mod ftp_get;
 pub mod ftp_serve;
 pub mod ftp_session;
 pub mod gap;
-pub mod idle;
 pub mod inject;
 pub mod limit;
 pub mod packet;

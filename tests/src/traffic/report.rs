@@ -376,19 +376,6 @@ pub struct FtpSession {
     pub lost: Option<String>,
 }
 
-/// What `idle` did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Idle {
-    /// Sessions that were written, or found.
-    pub sessions: u32,
-    /// Those that could not be written, or were not found.
-    pub missing: u32,
-    /// Those that were found with another mark, translation or state.
-    pub changed: u32,
-    /// A few of either.
-    pub examples: Vec<String>,
-}
-
 /// What `inject` did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inject {
@@ -414,12 +401,16 @@ pub struct Made {
 }
 
 /// What `sessions-watch` saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watched {
     /// Wanted sessions that are there.
     pub present: u64,
     /// Those that aren't.
     pub missing: u64,
+    /// Those that have another mark, translation or state, if that was asked for.
+    pub changed: u64,
+    /// A few of either.
+    pub examples: Vec<String>,
     /// When the number of sessions rose last, as a reading of the clock.
     pub last_ns: u64,
 }

@@ -93,8 +93,8 @@ fn a_recording_of_a_real_pair_gives_the_same_outputs_again() {
         for machine in ["replication", "VRRP"] {
             let of = |line: &&str| line.starts_with(machine);
             let lines: Vec<&str> = text.lines().filter(of).collect();
-            let fed = |line: &&str| line.contains(" inputs, the same outputs");
-            assert!(!lines.is_empty() && lines.iter().all(|line| fed(&line)), "{machine}: {text}");
+            let fed = |line: &str| line.contains(" inputs, the same outputs");
+            assert!(!lines.is_empty() && lines.iter().all(|line| fed(line)), "{machine}: {text}");
         }
         another_input_is_noticed(&file, side);
     }
