@@ -33,7 +33,9 @@ pub(super) struct Pile {
     /// Leading bits of the addresses that the bounds leave out.
     pub(super) skip: (u8, u8),
     nodes: Vec<Node>,
-    /// Numbers of later rules; those in use come first.
+    /// How many later rules there are, so that a lookup needn't look where there are none.
+    count: AtomicUsize,
+    /// Their numbers.
     later: Box<[AtomicU32]>,
 }
 
@@ -56,7 +58,8 @@ impl Pile {
         let later = (items.len() / 16).clamp(8, 48);
         let mut nodes = Vec::with_capacity(items.len() / 8 + 1);
         grow(&mut items, &mut nodes);
-        Self { hash, skip, nodes, later: (0..later).map(|_| AtomicU32::new(NONE)).collect() }
+        let later = (0..later).map(|_| AtomicU32::new(NONE)).collect();
+        Self { hash, skip, nodes, count: AtomicUsize::new(0), later }
     }
 
     /// Calls `each` with the numbers of the rules that may match and have an order below what
@@ -96,17 +99,15 @@ impl Pile {
         }
     }
 
-    /// Calls `each` with the numbers of the rules that may overlap the bounds and have an order
-    /// below `limit`, until it says no.
+    /// Calls `each` with the numbers of the rules of the tree that may overlap the bounds and have an
+    /// order below `limit`, until it says no.
     pub(super) fn overlapping(
         &self,
         bounds: &Bounds,
         limit: u64,
         each: &mut impl FnMut(u32) -> bool,
     ) {
-        if self.later().all(&mut *each)
-            && let Some(root) = self.nodes.last()
-        {
+        if let Some(root) = self.nodes.last() {
             self.overlapping_below(root, bounds, limit, each);
         }
     }
@@ -139,16 +140,18 @@ impl Pile {
 
     /// Adds a rule, if there is room beside the tree. Writer only.
     pub(super) fn push(&self, number: u32) -> bool {
-        let free = self.later.iter().find(|cell| cell.load(Acquire) == NONE);
+        let count = self.count.load(Relaxed);
+        let free = self.later.get(count);
         if let Some(cell) = free {
-            cell.store(number, Release);
+            cell.store(number, Relaxed);
+            self.count.store(count + 1, Release);
         }
         free.is_some()
     }
 
     fn later(&self) -> impl Iterator<Item = u32> {
-        let numbers = self.later.iter().map(|cell| cell.load(Acquire));
-        numbers.take_while(|number| *number != NONE)
+        let count = self.count.load(Acquire);
+        self.later.iter().take(count).map(|cell| cell.load(Relaxed))
     }
 
     /// The numbers of all rules, those that went too.

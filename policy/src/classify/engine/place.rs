@@ -3,12 +3,13 @@
 //! Not here: when a rule counts for readers, see [`super::publish`].
 
 use super::boxes::Bounds;
-use super::buckets::PILE;
+use super::buckets::{PILE, fingerprint};
 use super::family::{Family, Pair};
 use super::index::Index;
 use super::pile::Item;
-use super::plan::{Table, low};
+use super::plan::{TABLES, Table, low};
 use super::record::{EMPTY, Entry, Record, State};
+use super::simd::prefetch;
 use super::zones::Numbers;
 use crate::zone::ZoneSet;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -100,17 +101,31 @@ impl<A: Family> Index<A> {
     }
 
     /// Puts a rule into a record and makes it known, so that readers go by its flux. Says whether
-    /// there was room. Writer only.
+    /// there was room. `like` is the record of a rule that differs in nothing but its order. Writer
+    /// only.
     pub(super) fn insert(
         &self,
         number: u32,
         entry: &Entry<A>,
         zones: (ZoneSet, ZoneSet),
         flux: u32,
+        like: Option<u32>,
     ) -> bool {
         let hash_of = |pile| self.piles.get(pile).map(|pile| pile.hash);
-        let Some(spot) = self.spot(entry, hash_of) else { return false };
-        self.write(number, entry, spot.table, zones, flux);
+        self.expect(number, entry);
+        let known = like.and_then(|like| self.records.get(like));
+        let known = known.and_then(|record| self.plan.class_table(record.head().class()));
+        let spot = match known {
+            Some(table) => {
+                self.write_record(number, entry, self.plan.class(table, entry), flux);
+                self.spot_in(table, entry, hash_of)
+            }
+            None => {
+                let Some(spot) = self.spot(entry, hash_of) else { return false };
+                self.write(number, entry, spot.table, zones, flux);
+                spot
+            }
+        };
         self.cast_new(number, entry);
         if spot.alike < self.plan.chain {
             return self.buckets.insert(spot.hash, number);
@@ -121,6 +136,10 @@ impl<A: Family> Index<A> {
         };
         let Some(old) = self.piles.get(pile) else { return false };
         if old.push(number) {
+            // Those beside the tree are not told of rules that come after them.
+            if let Some(record) = self.records.get(number) {
+                record.set_shadow(u64::MAX);
+            }
             return true;
         }
         let stays = |number: &u32| {
@@ -158,10 +177,15 @@ impl<A: Family> Index<A> {
         flux: u32,
     ) {
         let class = self.plan.class(table, entry);
+        self.write_record(number, entry, class, flux);
+        self.words.add(entry, table, class, zones);
+    }
+
+    /// Writes the rule of a class whose words are set already.
+    fn write_record(&self, number: u32, entry: &Entry<A>, class: u8, flux: u32) {
         if let Some(record) = self.records.get(number) {
             record.write(entry, class, flux);
         }
-        self.words.add(entry, table, class, zones);
         if let Some(best) = self.best.get(usize::from(class)) {
             best.store(best.load(Relaxed).min(entry.order), Relaxed);
         }
@@ -199,27 +223,67 @@ impl<A: Family> Index<A> {
     fn spot(&self, entry: &Entry<A>, hash_of: impl Fn(u32) -> Option<u64>) -> Option<Spot<'_, A>> {
         let mut best: Option<Spot<'_, A>> = None;
         for table in self.plan.tables.iter().filter(|table| table.fits(entry)) {
-            let hash = table.hash(entry.addresses, low(entry), &self.plan.seeds);
-            let (mut alike, mut pile) = (0, None);
-            self.buckets.each(hash, |number| {
-                if let Some(other) = number.checked_sub(PILE) {
-                    if hash_of(other) == Some(hash) {
-                        pile = Some(other);
-                    }
-                } else if let Some(other) = self.records.get(number) {
-                    let same = table.classes >> other.head().class() & 1 != 0;
-                    alike += usize::from(same && table.same_key(&other.entry(), entry));
-                }
-                true
-            });
-            if alike < ROOM.min(self.plan.chain) {
-                return Some(Spot { table, hash, alike, pile });
+            let spot = self.spot_in(table, entry, &hash_of);
+            if spot.alike < ROOM.min(self.plan.chain) {
+                return Some(spot);
             }
-            if best.as_ref().is_none_or(|best| alike < best.alike) {
-                best = Some(Spot { table, hash, alike, pile });
+            if best.as_ref().is_none_or(|best| spot.alike < best.alike) {
+                best = Some(spot);
             }
         }
         best
+    }
+
+    /// Where a rule goes in a table that it fits.
+    fn spot_in<'t>(
+        &self,
+        table: &'t Table<A>,
+        entry: &Entry<A>,
+        hash_of: impl Fn(u32) -> Option<u64>,
+    ) -> Spot<'t, A> {
+        let hash = table.hash(entry.addresses, low(entry), &self.plan.seeds);
+        let (mut alike, mut pile) = (0, None);
+        self.buckets.each(hash, |number| {
+            if let Some(other) = number.checked_sub(PILE) {
+                if hash_of(other) == Some(hash) {
+                    pile = Some(other);
+                }
+            } else if let Some(other) = self.records.get(number) {
+                let same = table.classes >> other.head().class() & 1 != 0;
+                alike += usize::from(same && table.same_key(&other.entry(), entry));
+            }
+            true
+        });
+        Spot { table, hash, alike, pile }
+    }
+
+    /// Asks for the memory that adding a rule looks at: the buckets of its keys, then the records in
+    /// them. One after the other, each would be waited for.
+    fn expect(&self, number: u32, entry: &Entry<A>) {
+        if self.plan.chain == 0 {
+            return;
+        }
+        if let Some(record) = self.records.get(number) {
+            prefetch(record);
+        }
+        let mut hashes = [None; TABLES];
+        let tables = self.plan.tables.iter().filter(|table| table.fits(entry));
+        for (cell, table) in hashes.iter_mut().zip(tables) {
+            let hash = table.hash(entry.addresses, low(entry), &self.plan.seeds);
+            *cell = Some(hash);
+            if let Some(bucket) = self.buckets.get(self.buckets.place(hash)) {
+                prefetch(bucket);
+            }
+        }
+        for hash in hashes.into_iter().map_while(|hash| hash) {
+            if let Some(bucket) = self.buckets.get(self.buckets.place(hash)) {
+                bucket.candidates(fingerprint(hash), |number| {
+                    if let Some(record) = self.records.get(number) {
+                        prefetch(record);
+                    }
+                });
+            }
+        }
     }
 }
 

@@ -52,6 +52,13 @@ impl<A: Family> Index<A> {
         let Some(own) = self.plan.class_table(class) else { return };
         let mut classes = self.meeting(entry) & !own.classes;
         let mut shadow = 0;
+        // All lookups go by fresh classes whatever a shadow says: of those nobody has to be told,
+        // and they needn't be looked at for the rule's own shadow.
+        let fresh = self.fresh.load(Relaxed);
+        let told = fresh >> class & 1 != 0;
+        if told {
+            classes &= !fresh;
+        }
         let mut known = true;
         while classes != 0 {
             let Some(table) = self.plan.class_table(classes.trailing_zeros() as u8) else { break };
@@ -64,7 +71,7 @@ impl<A: Family> Index<A> {
                         None => shadow |= self.compare_two(entry, class, number),
                         Some(pile) => {
                             shadow |= self.better(meeting, entry.order);
-                            known &= pile.is_some_and(|pile| self.tell(pile, entry, class));
+                            known &= told || pile.is_some_and(|pile| self.tell(pile, entry, class));
                         }
                     }
                     true
@@ -80,8 +87,8 @@ impl<A: Family> Index<A> {
         }
     }
 
-    /// Makes a rule known to the shadows of those of a pile that it overlaps; says no when they are
-    /// too many.
+    /// Makes a rule known to the shadows of those of a pile's tree that it overlaps; says no when they
+    /// are too many. Those beside the tree go by no shadow.
     fn tell(&self, pile: &Pile, entry: &Entry<A>, class: u8) -> bool {
         let mut left = TOLD;
         pile.overlapping(&bounds(entry, pile.skip), NOTHING, &mut |number| {

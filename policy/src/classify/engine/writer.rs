@@ -94,8 +94,8 @@ impl Writer {
         if self.places.len() >= 1 << 31 && self.free.is_empty() {
             return None;
         }
-        let place =
-            self.add(|numbers| Some(Parts::of(&rule, numbers.get(rule.from, rule.to)?, false)))?;
+        let place = self
+            .add(None, |numbers| Some(Parts::of(&rule, numbers.get(rule.from, rule.to)?, false)))?;
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
@@ -134,7 +134,7 @@ impl Writer {
             v6: parts.v6.map(|entry| Entry { order, ..entry }),
         };
         let zones = parts.zones().map(|number| self.numbers.pair(number));
-        let added = self.add(|numbers| {
+        let added = self.add(Some(id), |numbers| {
             let mut parts = moved(&parts);
             // The numbers of zones may be others by now.
             if let Some((from, to)) = zones {
@@ -170,11 +170,16 @@ impl Writer {
     }
 
     /// Writes a rule's records, for the next update to publish. If there is no room, builds the
-    /// next generation first.
-    fn add(&mut self, parts: impl Fn(&mut Numbers) -> Option<Parts>) -> Option<[u32; 2]> {
+    /// next generation first. `like` is a rule that differs in nothing but its order.
+    fn add(
+        &mut self,
+        like: Option<RuleId>,
+        parts: impl Fn(&mut Numbers) -> Option<Parts>,
+    ) -> Option<[u32; 2]> {
         for _ in 0..4 {
             let parts = parts(&mut self.numbers)?;
-            if let Some(place) = self.try_add(&parts) {
+            let like = like.and_then(|id| self.place(id)).unwrap_or([EMPTY; 2]);
+            if let Some(place) = self.try_add(&parts, like) {
                 return Some(place);
             }
             self.rebuild();
@@ -182,7 +187,7 @@ impl Writer {
         None
     }
 
-    fn try_add(&mut self, parts: &Parts) -> Option<[u32; 2]> {
+    fn try_add(&mut self, parts: &Parts, like: [u32; 2]) -> Option<[u32; 2]> {
         let zones = parts.zones()?;
         let pair = self.numbers.pair(zones);
         let Self { generation, ledger, version, .. } = self;
@@ -190,18 +195,19 @@ impl Writer {
             return None;
         }
         let born = *version + 1;
+        let [like4, like6] = like.map(|number| (number != EMPTY).then_some(number));
         let mut place = [EMPTY; 2];
         let [v4, v6] = &mut place;
         if let Some(entry) = &parts.v4 {
             let flux = ledger.flux(generation, born, u64::MAX)?;
             *v4 = ledger.v4.take()?;
-            let inserted = generation.v4.insert(*v4, entry, pair, flux);
+            let inserted = generation.v4.insert(*v4, entry, pair, flux, like4);
             inserted.then(|| ledger.later(Later { version: born, what: What::Settle4(*v4) }))?;
         }
         if let Some(entry) = &parts.v6 {
             let flux = ledger.flux(generation, born, u64::MAX)?;
             *v6 = ledger.v6.take()?;
-            let inserted = generation.v6.insert(*v6, entry, pair, flux);
+            let inserted = generation.v6.insert(*v6, entry, pair, flux, like6);
             inserted.then(|| ledger.later(Later { version: born, what: What::Settle6(*v6) }))?;
         }
         Some(place)
