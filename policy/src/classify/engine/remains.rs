@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn many_rules_that_suit_no_table_get_their_own() {
         let first = [Shape { src_len: 0, dst_len: 24, rest: 0 }];
-        let lens = |n: u32| if n % 10 == 0 { (12, 0) } else { (0, 24) };
+        let lens = |n: u32| if n.is_multiple_of(10) { (12, 0) } else { (0, 24) };
         let entries: Vec<Entry<u32>> = (0..20_000).map(|n| rule(n, lens(n))).collect();
         let more = chosen(&entries, &first, 5);
         assert!(more.iter().any(|shape| shape.src_len > 0 && shape.dst_len == 0), "{more:?}");
