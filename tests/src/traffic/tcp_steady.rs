@@ -49,6 +49,9 @@ pub struct Options {
     /// List chunks that were under way for longer than so many milliseconds
     #[arg(long, value_name = "MS", default_value_t = 10)]
     pub late: u64,
+    /// List times of so many milliseconds and more without anything
+    #[arg(long, value_name = "MS")]
+    pub gap: Option<u64>,
     /// Milliseconds of a slot of the time line
     #[arg(long, value_name = "MS", default_value_t = 10,
           value_parser = clap::value_parser!(u64).range(1..=60_000))]
@@ -88,9 +91,10 @@ impl Side {
         let chunk = usize::try_from(options.chunk).unwrap_or(HEADER).max(HEADER);
         let [interval, late, slot] =
             [options.interval, options.late, options.slot].map(|ms| ms.saturating_mul(1_000_000));
+        let gap = options.gap.map(|ms| ms.saturating_mul(1_000_000));
         let mut side = Self {
             listener: None,
-            rhythm: Rhythm { interval, chunk, late },
+            rhythm: Rhythm { interval, chunk, late, gap },
             wanted: usize::try_from(options.connections).unwrap_or(usize::MAX),
             connections: Vec::new(),
             failed: Vec::new(),
