@@ -5,6 +5,8 @@
 //!                                │            │
 //!                              diag           ├─────► keys, diff  what a reload changes
 //!                      every fault at once    ├─────► lint        rules that can't match
+//!                                             ├─────► overlap     which rules share flows: asked by
+//!                                             │                   diff and lint
 //!                                             └─────► explain     why a rule did or didn't match
 //! ```
 //!
