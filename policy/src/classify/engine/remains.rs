@@ -16,6 +16,10 @@ use ahash::AHashMap;
 
 /// Rules that may remain: a pile of so few costs little more than a table.
 const FEW: usize = 64;
+/// Fewer than one in so many rules are left in a pile, too, if they aren't [`MANY`]: lookups rarely
+/// get there, and each would pay for one more length of an address.
+const RARE: usize = 128;
+const MANY: usize = 4096;
 /// Rules that are looked at, about; of more only some.
 const SAMPLE: usize = 2048;
 /// Headers that are tried.
@@ -37,6 +41,9 @@ pub(super) fn choose<A: Family>(
     let fixed = entries.iter().map(|entry| (entry, Shape::of(entry)));
     let mut left: Vec<(&Entry<A>, Shape)> =
         fixed.filter(|(_, own)| !first.iter().any(|shape| shape.holds(*own))).collect();
+    if left.len() < MANY && left.len() < entries.len() / RARE {
+        return Vec::new();
+    }
     let step = left.len().div_ceil(SAMPLE).max(1);
     left = left.into_iter().step_by(step).collect();
     let headers = headers(entries, seeds);
