@@ -3,9 +3,7 @@
 
 use super::Nanos;
 use std::collections::{BTreeMap, VecDeque};
-use twinwall_ctsync::model::{
-    Delta, EventKind, Identity, KernelEvent, Origin, Proto, Session,
-};
+use twinwall_ctsync::model::{Delta, EventKind, Identity, KernelEvent, Origin, Proto, Session};
 use twinwall_ctsync::replica::{Write, WriteOp, WriteResult};
 
 /// EOPNOTSUPP, EINVAL and ENOMEM.
