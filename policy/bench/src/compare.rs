@@ -85,7 +85,7 @@ pub fn measure(load: &Load, settings: &Settings) -> Figures {
         figures.mismatches += updated.mismatches + updated.refused;
         figures.updates_per_s = Some(updated.per_s);
         figures.update_p99_us = Some(updated.p99_us);
-        figures.reader_loss = Some(updated.reader_loss);
+        figures.reader_loss = updated.reader_loss;
     }
     figures.rounded()
 }

@@ -29,9 +29,10 @@ fn figures_are_one_json_object_with_every_figure_in_it() {
         let value = figures[name].as_f64().unwrap_or_default();
         assert!(value > 0.0, "{name} in {figures}");
     }
-    for name in ["p99_ns", "reader_loss"] {
-        assert!(figures[name].is_number(), "{name} in {figures}");
-    }
+    assert!(figures["p99_ns"].is_number(), "{figures}");
+    // Nothing, where the machine let no reader run.
+    let loss = &figures["reader_loss"];
+    assert!(loss.is_number() || loss.is_null(), "{figures}");
 }
 
 #[test]

@@ -44,7 +44,8 @@ pub struct Updates {
     /// Microseconds that 99 of 100 updates stay below, at 100,000 a second.
     pub p99_us: f64,
     /// Part of their throughput that readers lose at 100,000 updates a second.
-    pub reader_loss: f64,
+    /// `None` if the machine was too busy to tell.
+    pub reader_loss: Option<f64>,
     /// Updates that the engine did not take; none should be.
     pub refused: usize,
     /// Headers compared after all updates.
@@ -149,7 +150,7 @@ fn pairs(
     updates: &[Update],
     progress: &[Progress],
     refused: &mut usize,
-) -> (f64, f64) {
+) -> (f64, Option<f64>) {
     let clock = machine::clock_cost().as_nanos() as f64;
     let mut times = Vec::with_capacity(updates.len());
     let (mut quiet, mut busy) = (Vec::new(), Vec::new());
@@ -169,10 +170,11 @@ fn pairs(
     }
     // Each slice with updates against the mean of the two quiet ones around it.
     let around = quiet.iter().zip(quiet.iter().skip(1)).map(|(a, b)| f64::midpoint(*a, *b));
-    let losses: Vec<f64> =
-        busy.iter().zip(around).map(|(busy, quiet)| 1.0 - busy / quiet).collect();
+    let losses = busy.iter().zip(around).map(|(busy, quiet)| 1.0 - busy / quiet);
+    // A slice in which a busy machine let no reader run tells nothing.
+    let losses: Vec<f64> = losses.filter(|loss| loss.is_finite()).collect();
     let p99_us = quantile(&times, 0.99).unwrap_or(0.0).max(0.0) / 1e3;
-    (p99_us, median(&losses).unwrap_or(0.0))
+    (p99_us, median(&losses))
 }
 
 /// Lookups of all readers during `work`, by the nanoseconds of processor time that they took.
