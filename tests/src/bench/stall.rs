@@ -9,7 +9,7 @@ use crate::scenario::fault::Fault;
 use crate::scenario::pair::{Pair, Side};
 use crate::scenario::run::{Values, urgent};
 use crate::topology::OUTSIDE_V4;
-use crate::traffic::report::{Outcome, TcpSteady};
+use crate::traffic::report::Pulse;
 use std::thread;
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ pub(super) fn once(pair: &mut Pair, scale: &Scale) -> Result<Values, Error> {
     steps::wait_quiet(pair)?;
     let mark = steps::mark(pair)?;
     Sessions { first: 0, count: scale.sessions, rate: scale.rate }.settle(pair, mark)?;
-    let server = sessions(pair, "server", "--listen")?;
-    let client = sessions(pair, "client", "--to")?;
+    let server = pulse(pair, "server", "--listen")?;
+    let client = pulse(pair, "client", "--to")?;
     thread::sleep(BEFORE);
     let died = Fault::Silent(Side::A).begin(pair.testbed())?;
     pair.freeze(Side::A, true)?;
@@ -51,7 +51,7 @@ pub(super) fn once(pair: &mut Pair, scale: &Scale) -> Result<Values, Error> {
     let ended = clock::now();
     let mut sides = Vec::new();
     for process in [client, server] {
-        sides.push(process.stop_and_report::<TcpSteady>()?);
+        sides.push(process.stop_and_report::<Pulse>()?);
     }
     let mut values = Values::new();
     let mut put = |name: &str, value: f64| values.insert(name.to_owned(), value);
@@ -64,47 +64,34 @@ pub(super) fn once(pair: &mut Pair, scale: &Scale) -> Result<Values, Error> {
         put(&format!("{name}_median_ms"), median(found).as_secs_f64() * 1e3);
         put(&format!("{name}_broken"), f64::from(u32::try_from(dead).unwrap_or(u32::MAX)));
     }
-    let up = |side: &TcpSteady| side.list.iter().filter(|one| one.received > 0).count();
-    let up = sides.iter().map(up).max().and_then(|up| u32::try_from(up).ok());
-    put("connections", f64::from(up.unwrap_or(0)));
+    put("connections", sides.iter().map(|side| f64::from(side.connections)).fold(0.0, f64::max));
     Ok(values)
 }
 
-/// Both sides of a session send 200 bytes each 20 ms, and list when nothing came for 25 ms.
-fn sessions(pair: &Pair, node: &str, side: &str) -> Result<Process, Error> {
+fn pulse(pair: &Pair, node: &str, side: &str) -> Result<Process, Error> {
     let node = pair.testbed().node(node)?;
     let address = format!("{OUTSIDE_V4}:{PORT}");
     let count = CONNECTIONS.to_string();
-    let mut process = urgent(
-        &node,
-        [
-            "tcp-steady",
-            side,
-            &address,
-            "--connections",
-            &count,
-            "--interval=20",
-            "--chunk=200",
-            "--gap=25",
-            "--for=120",
-        ],
-    )?;
+    let mut process =
+        urgent(&node, ["pulse", side, &address, "--connections", &count, "--for", "120"])?;
     process.wait_ready()?;
     Ok(process)
 }
 
 /// The longest stall of each connection that has one in this time, of either direction.
-fn stalls(sides: &[TcpSteady], from: u64, to: u64) -> Vec<u64> {
-    let connections = sides.iter().flat_map(|side| &side.list);
-    let longest = connections.filter_map(|one| {
-        // One that broke stands still for good.
-        let broke = !matches!(one.outcome, Outcome::Completed | Outcome::Stalled);
-        let broke = broke.then_some((one.ended_ns, u64::MAX));
-        let gaps = one.gaps.iter().chain(&broke);
-        let gaps = gaps.filter(|(begun, ended)| *ended > from && *begun < to);
-        gaps.map(|(begun, ended)| ended.min(&to) - begun).max()
-    });
-    longest.collect()
+fn stalls(sides: &[Pulse], from: u64, to: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    for side in sides {
+        for connection in 0..side.connections {
+            let gaps = side
+                .gaps
+                .iter()
+                .filter(|(one, begun, ended)| *one == connection && *ended > from && *begun < to);
+            let inside = gaps.map(|(_, begun, ended)| ended.min(&to) - begun);
+            found.extend(inside.max());
+        }
+    }
+    found
 }
 
 fn median(mut times: Vec<u64>) -> Duration {
@@ -115,26 +102,14 @@ fn median(mut times: Vec<u64>) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::traffic::report::Steady;
 
     #[test]
     fn a_stall_is_looked_for_in_its_time() {
-        let one = |gaps: &[(u64, u64)]| Steady {
-            gaps: gaps.to_vec(),
-            ..Steady::untried(Some(0), "192.0.2.1:1".parse().unwrap())
+        let side = Pulse {
+            connections: 2,
+            gaps: vec![(0, 90, 120), (0, 200, 210), (1, 10, 40), (1, 150, 400)],
+            ..Pulse::default()
         };
-        let side = TcpSteady {
-            interval_ms: 20,
-            chunk: 200,
-            slot_ms: 10,
-            first_slot_ns: 0,
-            received: Vec::new(),
-            list: vec![
-                one(&[(90, 120), (200, 210)]),
-                one(&[(10, 40), (150, 400)]),
-                Steady { outcome: Outcome::Reset, ended_ns: 280, ..one(&[]) },
-            ],
-        };
-        assert_eq!(stalls(&[side], 100, 300), [30, 150, 20]);
+        assert_eq!(stalls(&[side], 100, 300), [30, 150]);
     }
 }

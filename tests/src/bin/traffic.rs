@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use twinwall_testbed::Error;
 use twinwall_testbed::traffic::{
-    ftp_get, ftp_serve, ftp_session, inject, sessions, socket, solicit, stream, tcp_connect,
+    ftp_get, ftp_serve, ftp_session, inject, pulse, sessions, socket, solicit, stream, tcp_connect,
     tcp_serve, tcp_steady, udp_push, udp_receive, udp_send,
 };
 
@@ -52,6 +52,8 @@ enum Tool {
     Stream(stream::Options),
     /// Ask for the link-layer address of neighbours, again and again
     Solicit(solicit::Options),
+    /// Send a little on many TCP connections, in both directions, and note when none comes
+    Pulse(pulse::Options),
     /// Write sessions into this node's connection tracking
     SessionsMake(sessions::MakeOptions),
     /// Wait until sessions are in this node's connection tracking
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Tool::Inject(options) => print(inject::run(&options)),
         Tool::Stream(options) => print(stream::run(&options)),
         Tool::Solicit(options) => print(solicit::run(&options)),
+        Tool::Pulse(options) => print(pulse::run(&options)),
         Tool::SessionsMake(options) => print(sessions::make(&options)),
         Tool::SessionsWatch(options) => print(sessions::watch(&options)),
         Tool::SessionsHear(options) => print(sessions::hear(&options)),

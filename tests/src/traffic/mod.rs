@@ -15,6 +15,7 @@ pub mod inject;
 pub mod limit;
 pub mod packet;
 pub mod pattern;
+pub mod pulse;
 pub mod reception;
 pub mod report;
 pub mod sessions;

@@ -327,10 +327,6 @@ pub struct Steady {
     /// Chunks that were under way for long: when each was sent and when it came. Those that were
     /// sent during a delay in the list came no earlier for the same cause and are not listed.
     pub delays: Vec<(u64, u64)>,
-    /// Times without anything that lasted too long, if that was asked for: from when to when. One
-    /// that lasted to the end has its end there.
-    #[serde(default)]
-    pub gaps: Vec<(u64, u64)>,
 }
 
 /// What `ftp-serve` did.
@@ -426,4 +422,20 @@ pub struct Heard {
     pub stamps_ns: Vec<u64>,
     /// How often notifications were lost.
     pub overruns: u64,
+}
+
+/// What one side of `pulse` received.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulse {
+    /// Connections that were up.
+    pub connections: u32,
+    /// Those that broke.
+    pub broken: u32,
+    /// Why the last of them did.
+    pub error: Option<String>,
+    /// Pulses received.
+    pub received: u64,
+    /// Times without a pulse that were too long, of all connections: which connection, from when to
+    /// when, as readings of the clock. One that lasted to the end has its end there.
+    pub gaps: Vec<(u32, u64, u64)>,
 }

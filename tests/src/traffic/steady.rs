@@ -16,7 +16,7 @@ use rustix::event::PollFlags;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
-/// Delays, and gaps, that are kept of a connection.
+/// Delays that are kept of a connection.
 const DELAYS: usize = 1_000;
 
 /// Slots of a time line: an hour of those that the demo uses. What comes later is counted, but not
@@ -69,9 +69,6 @@ pub struct Rhythm {
     pub chunk: usize,
     /// A chunk that was under way for longer, in nanoseconds, is listed.
     pub late: u64,
-    /// A time without anything that lasted so many nanoseconds or longer is listed; `None` for no
-    /// such list.
-    pub gap: Option<u64>,
 }
 
 /// A connection.
@@ -89,8 +86,6 @@ pub struct Connection {
     /// What has come of a chunk that isn't whole.
     partial: Vec<u8>,
     expected: u64,
-    /// When something came last; 0 before.
-    came: u64,
     /// The last chunk has been made.
     ending: bool,
     /// The other side knows that.
@@ -125,7 +120,6 @@ impl Connection {
             unsent: Vec::new(),
             partial: Vec::new(),
             expected: 0,
-            came: 0,
             ending: false,
             shut: false,
             closed: false,
@@ -200,7 +194,6 @@ impl Connection {
     fn conclude(&mut self, result: Result<(), Break>) {
         self.over = true;
         self.report.conclude(result);
-        self.look_for_gap(self.report.ended_ns);
     }
 
     fn send(&mut self) -> Result<(), Break> {
@@ -266,8 +259,6 @@ impl Connection {
                 }
                 Ok(length) => {
                     let now = clock::now();
-                    self.look_for_gap(now);
-                    self.came = now;
                     self.report.received += place(length);
                     line.add(now, place(length));
                     self.partial.extend_from_slice(buffer.get(..length).unwrap_or_default());
@@ -277,14 +268,6 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
-        }
-    }
-
-    fn look_for_gap(&mut self, now: u64) {
-        let lasted = now.saturating_sub(self.came);
-        let long = self.came > 0 && self.rhythm.gap.is_some_and(|gap| lasted >= gap);
-        if long && self.report.gaps.len() < DELAYS {
-            self.report.gaps.push((self.came, now));
         }
     }
 
@@ -344,7 +327,6 @@ impl Steady {
             last_sent_ns: 0,
             ended_ns: 0,
             delays: Vec::new(),
-            gaps: Vec::new(),
         }
     }
 

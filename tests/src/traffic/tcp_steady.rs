@@ -49,9 +49,6 @@ pub struct Options {
     /// List chunks that were under way for longer than so many milliseconds
     #[arg(long, value_name = "MS", default_value_t = 10)]
     pub late: u64,
-    /// List times of so many milliseconds and more without anything
-    #[arg(long, value_name = "MS")]
-    pub gap: Option<u64>,
     /// Milliseconds of a slot of the time line
     #[arg(long, value_name = "MS", default_value_t = 10,
           value_parser = clap::value_parser!(u64).range(1..=60_000))]
@@ -91,10 +88,9 @@ impl Side {
         let chunk = usize::try_from(options.chunk).unwrap_or(HEADER).max(HEADER);
         let [interval, late, slot] =
             [options.interval, options.late, options.slot].map(|ms| ms.saturating_mul(1_000_000));
-        let gap = options.gap.map(|ms| ms.saturating_mul(1_000_000));
         let mut side = Self {
             listener: None,
-            rhythm: Rhythm { interval, chunk, late, gap },
+            rhythm: Rhythm { interval, chunk, late },
             wanted: usize::try_from(options.connections).unwrap_or(usize::MAX),
             connections: Vec::new(),
             failed: Vec::new(),
