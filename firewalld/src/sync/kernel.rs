@@ -25,8 +25,7 @@ const WAITING: usize = 64;
 /// Sessions of one result of a dump.
 const CHUNK: usize = 256;
 
-/// The real-time priority of the thread that writes, while this node stands by, and of the one
-/// that lists, while it has windows forgotten.
+/// The real-time priority of the thread that writes, while this node stands by.
 const REALTIME: i32 = 1;
 
 /// Something to be done besides writing.
@@ -121,8 +120,9 @@ fn write_all(
     }
 }
 
-/// On a node that stands by, nothing is more urgent than to have what the other one has, and to
-/// forget windows. On one that forwards, packets are.
+/// On a node that stands by, nothing is more urgent than to have what the other one has. On one
+/// that forwards, packets are. Forgetting windows isn't urgent: at a fail-back it would keep the
+/// processor from packets, and whoever takes over waits for it.
 fn hurry(urgent: bool) {
     let set = if urgent { sys::set_realtime(REALTIME) } else { sys::set_normal() };
     if let Err(error) = set {
@@ -140,13 +140,7 @@ struct Lister {
 
 fn work(lister: Lister, jobs: &Receiver<Job>, tell: &SyncSender<Found>, bell: &Bell) {
     let Lister { filter, mut writer, standby, config } = lister;
-    let mut hurries = false;
     while let Ok(job) = jobs.recv() {
-        // Until these are done, sessions may hang on old windows.
-        let urgent = matches!(job, Job::Forget(..) | Job::Loosen(_));
-        if urgent != std::mem::replace(&mut hurries, urgent) {
-            hurry(urgent);
-        }
         let found = match job {
             Job::Forget(policy, time) => {
                 let forgotten = windows::loosen(&mut writer, &filter, &policy).and_then(|()| {
