@@ -139,6 +139,11 @@ impl Node {
         self.feed(now, Input::Roles(roles), out);
     }
 
+    /// This node is about to decide by another key table; see [`Input::PolicyChanges`].
+    pub fn policy_changes(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        self.feed(now, Input::PolicyChanges, out);
+    }
+
     /// This node decides by another key table; see [`Input::Policy`].
     pub fn set_policy(
         &mut self,

@@ -15,6 +15,9 @@ pub struct Published {
     pub epoch: u64,
     /// Whether counters are moving now.
     pub moving: bool,
+    /// Counts up before the first packet is decided by another policy, and again when all are: odd
+    /// in between.
+    pub switches: u64,
     /// Counts up with every policy that was loaded.
     pub generation: u64,
     /// The running policy.

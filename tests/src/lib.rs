@@ -27,6 +27,7 @@ pub mod testbed;
 pub mod testing;
 pub mod topology;
 pub mod traffic;
+pub mod usage;
 pub mod vrrp;
 
 pub use error::Error;

@@ -131,12 +131,19 @@ impl Replica {
         out: &mut Vec<Output>,
     ) -> Option<Index> {
         let identity = session.identity();
-        let translated = self.policy.translate(session.mark, self.config.owned);
-        session.mark = match translated {
-            Translated::Mark(mark) | Translated::Likely(mark, _) => mark,
-            Translated::Unknown(_) | Translated::Ask(_) => session.mark & !self.config.owned,
-        };
+        let owned = self.config.owned;
         let found = self.store.find(&identity);
+        let translated = match self.policy.translate(session.mark, owned) {
+            // It was found right before.
+            Translated::Likely(key, _) if self.key_of(found) == Some(key) => {
+                Translated::Mark(session.mark & !owned | key)
+            }
+            other => other,
+        };
+        session.mark = match translated {
+            Translated::Mark(mark) => mark,
+            _ => session.mark & !owned,
+        };
         let (index, taken) = match found {
             None => (self.take_new(&session, version, out)?, true),
             Some(index) => self.take_known(index, session, version)?,
@@ -144,7 +151,7 @@ impl Replica {
         match translated {
             _ if !taken => {}
             Translated::Mark(_) => self.store.set(index, Flags::FOREIGN, false),
-            Translated::Likely(_, rule) => self.ask_whether_right(index, rule, out),
+            Translated::Likely(key, rule) => self.ask_whether_right(index, key, rule, out),
             Translated::Ask(key) => {
                 self.store.set(index, Flags::FOREIGN, true);
                 self.policy.wait(identity, key);
@@ -155,6 +162,13 @@ impl Replica {
             }
         }
         Some(index)
+    }
+
+    /// The key that a session has here, unless that is still to be found out.
+    fn key_of(&self, found: Option<Index>) -> Option<u32> {
+        let index =
+            found.filter(|index| !self.store.flags(*index).any(Flags::FOREIGN | Flags::DEAD))?;
+        self.store.get(index).map(|(session, _)| session.mark & self.config.owned)
     }
 
     /// A session that isn't here.
@@ -245,6 +259,7 @@ impl Replica {
         if cleared != 0 && !dead && !seen && ours.updates_to(&session) {
             // The peer didn't know yet what was seen here.
             session.status.0 |= cleared;
+            session.mark = session.mark & !self.config.owned | ours.mark & self.config.owned;
             self.store.update(index, &session, version.saturating_add(1));
             self.send_soon(index, false);
             self.write_soon(index);

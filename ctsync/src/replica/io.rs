@@ -52,7 +52,8 @@ pub enum Input {
     Classified {
         /// Which session.
         identity: Identity,
-        /// Its key; 0 for none, so that its next packet is classified; `None` to leave it as it is.
+        /// Its key; 0 for none, so that its next packet is classified; `None` to leave what it has,
+        /// which is 0 unless this node has classified it by itself meanwhile.
         key: Option<u32>,
     },
     /// Tells with [`Event::PeerReady`] when the peer has all that this node has now, in its
@@ -67,6 +68,10 @@ pub enum Input {
     Stop,
     /// The time has come.
     Poll,
+    /// This node is about to decide by another key table; [`Input::Policy`] follows once it does, or
+    /// with the one before. To be fed in before the first [`Input::Poll`] that may send a key of the
+    /// new one.
+    PolicyChanges,
 }
 
 /// What comes out, to be done in this order.
@@ -87,7 +92,7 @@ pub enum Output {
     /// Find out the key of a session of a peer with another key table: of one whose rule this node
     /// doesn't have, and whether the rule that it has decides here too.
     Classify {
-        /// The session; its key is 0, or that of the same rule here.
+        /// The session; its key is 0, or that of the same rule here. It has none until the answer.
         session: Box<Session>,
         /// The rule that the peer has it under, if that has one.
         rule: Option<RuleIdentity>,

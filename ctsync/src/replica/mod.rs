@@ -163,6 +163,7 @@ impl Replica {
                 self.look_whether_complete(out);
             }
             Input::Roles(roles) => self.take_roles(now, roles, out),
+            Input::PolicyChanges => self.policy_changes(out),
             Input::Policy { keyspace, rules } => self.take_policy(keyspace, rules, out),
             Input::Classified { identity, key } => self.classified(&identity, key),
             Input::Barrier { id } => self.barrier(id),

@@ -1,12 +1,16 @@
 //! Session keys of a peer that decides by another key table.
 //!
 //! A key is a number that each node has given to a rule by itself, so a key of the peer's means
-//! nothing here, unless both tables are the same and have it. [`RuleIdentity`] is what a key stands for, as a
-//! digest: the rule's name and meaning and the pair of zones. Keys are translated when sessions
-//! arrive; the store holds this node's keys only. A rule of the same name and meaning may have
-//! another one before it here, so the driver is asked whether this node's policy gives the session
-//! to it. A session whose rule this node doesn't have, or doesn't know yet, has key 0: the filter
-//! knows no such key, so its next packet is classified.
+//! nothing here, unless both tables are the same and have it. [`RuleIdentity`] is what a key stands
+//! for, as a digest: the rule's name and meaning and the pair of zones. Keys are translated when
+//! sessions arrive; the store holds this node's keys only. A rule of the same name and meaning may
+//! have another one before it here, so the driver is asked whether this node's policy gives the
+//! session to it. Until it has answered, and where this node doesn't have the rule or doesn't know
+//! it yet, a session has key 0: the filter knows no such key, so its next packet is classified.
+//!
+//! While a policy is being loaded, a key that both policies have may already be that of sessions
+//! which another rule decided before. So a node says beforehand that its table is changing; until
+//! it has told of the new one, its peer takes no key of it as it is.
 
 use super::{Event, Output, Replica};
 use crate::model::Identity;
@@ -23,6 +27,7 @@ const ASKED: usize = 200;
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Policy {
     keyspace: u128,
+    changes: bool,
     peer_keyspace: Option<u128>,
     rules: BTreeMap<u32, RuleIdentity>,
     keys: BTreeMap<RuleIdentity, u32>,
@@ -40,7 +45,7 @@ pub(super) struct Policy {
 pub(super) enum Translated {
     /// It is this here.
     Mark(u32),
-    /// It is this here if the policy here gives the session to the same rule.
+    /// Its key is this here if the policy here gives the session to the same rule.
     Likely(u32, RuleIdentity),
     /// The peer has to be asked what this key stands for.
     Ask(u32),
@@ -87,7 +92,7 @@ impl Policy {
         match self.peer.get(&key) {
             None => Translated::Ask(key),
             Some(rule) => match rule.and_then(|rule| Some((rule, self.keys.get(&rule)?))) {
-                Some((rule, ours)) => Translated::Likely(mark & !owned | ours & owned, rule),
+                Some((rule, ours)) => Translated::Likely(ours & owned, rule),
                 None => Translated::Unknown(*rule),
             },
         }
@@ -100,12 +105,11 @@ impl Policy {
         }
     }
 
-    /// Of a key above all others nothing is said: it is of a policy that is being loaded, and the
-    /// peer asks again when that is announced.
+    /// While the table is changing, nothing is said of a key that isn't in it: it may be in the next
+    /// one, and the peer asks again when that is announced.
     pub(super) fn rules_of(&self, keys: &[u32]) -> Vec<(u32, Option<RuleIdentity>)> {
-        let highest = self.rules.last_key_value().map_or(0, |(key, _)| *key);
-        let known = keys.iter().filter(|key| **key <= highest);
-        known.map(|key| (*key, self.rules.get(key).copied())).collect()
+        let rules = keys.iter().map(|key| (*key, self.rules.get(key).copied()));
+        rules.filter(|(_, rule)| rule.is_some() || !self.changes).collect()
     }
 
     pub(super) fn wants_to_ask(&self) -> bool {
@@ -121,6 +125,7 @@ impl Replica {
         out: &mut Vec<Output>,
     ) {
         self.policy.keyspace = keyspace;
+        self.policy.changes = false;
         self.policy.keys = rules.iter().map(|(key, rule)| (*rule, *key)).collect();
         self.policy.rules = rules.into_iter().collect();
         self.tell_greeting(out);
@@ -128,6 +133,17 @@ impl Replica {
             self.announce_keyspace();
         }
         self.tell_agreement(out);
+    }
+
+    /// Another table follows: what is sent until then may have keys of either. No digest of a table
+    /// is this one, nor is the peer's of its own.
+    pub(super) fn policy_changes(&mut self, out: &mut Vec<Output>) {
+        self.policy.keyspace = !u128::from(self.config.node.0);
+        self.policy.changes = true;
+        self.tell_greeting(out);
+        if self.peer.boot.is_some() {
+            self.announce_keyspace();
+        }
     }
 
     /// What is sent from here on has keys of this table.
@@ -191,10 +207,7 @@ impl Replica {
             }
             match self.policy.translate(key, self.config.owned) {
                 Translated::Mark(mark) => self.set_key(index, mark),
-                Translated::Likely(mark, rule) => {
-                    self.set_key(index, mark);
-                    self.ask_whether_right(index, rule, out);
-                }
+                Translated::Likely(key, rule) => self.ask_whether_right(index, key, rule, out),
                 Translated::Unknown(rule) => self.ask_to_classify(index, rule, out),
                 Translated::Ask(key) => self.policy.wait(identity, key),
             }
@@ -213,15 +226,17 @@ impl Replica {
         }
     }
 
-    /// The session has the key of its rule, and another rule may be before that here.
+    /// The session's rule has this key here, and another rule may be before that.
     pub(super) fn ask_whether_right(
         &mut self,
         index: Index,
+        key: u32,
         rule: RuleIdentity,
         out: &mut Vec<Output>,
     ) {
         self.store.set(index, Flags::FOREIGN, true);
-        if let Some((session, _)) = self.store.get(index) {
+        if let Some((mut session, _)) = self.store.get(index) {
+            session.mark = session.mark & !self.config.owned | key;
             out.push(Output::Classify { session: Box::new(session), rule: Some(rule) });
         }
     }

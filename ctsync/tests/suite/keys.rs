@@ -1,7 +1,8 @@
 //! Session keys when the nodes decide by different key tables.
 
 use crate::sim::acts::draw;
-use crate::sim::host::{OWNED, RULES, rule};
+use crate::sim::host::{OWNED, RULES};
+use crate::sim::policy::{WIDE, rule};
 use crate::sim::{Side, World};
 use std::time::Duration;
 use twinwall_ctsync::channel::Greeting;
@@ -30,7 +31,11 @@ fn a_key_is_translated_by_what_its_rule_means() {
         let rule: u32 = number % RULES;
         // Policy 1 lacks rule 1, policy 27 lacks rule 27 of 32, which is none.
         let kept = &world.host(Side::B).kernel.table[&session.identity()];
-        assert_eq!(kept.session.mark & OWNED, world.host(Side::B).key_of(rule), "rule {rule}");
+        assert_eq!(
+            kept.session.mark & OWNED,
+            world.host(Side::B).policy.key_of(rule),
+            "rule {rule}"
+        );
     }
 }
 
@@ -41,12 +46,9 @@ fn a_key_of_a_policy_that_is_not_announced_yet_is_not_taken_for_one_of_this_node
     let session = world.open_sessions([number].into_iter()).remove(0);
     world.pass(20);
     // The sweep of a reload on A is faster than the news of it.
-    let host = world.host_mut(Side::A);
-    let before = host.keys.clone();
-    host.number_rules(40);
-    let new = host.key_of(number % RULES);
-    host.kernel.remark(&session.identity(), new);
-    world.notify(Side::A);
+    let before = world.host(Side::A).policy.keys.clone();
+    world.switch(Side::A, 40).unwrap();
+    let new = world.host(Side::A).policy.key_of(number % RULES);
     world.pass(20);
     let key = |world: &World, side: Side| {
         world.host(side).kernel.table[&session.identity()].session.mark & OWNED
@@ -57,7 +59,26 @@ fn a_key_of_a_policy_that_is_not_announced_yet_is_not_taken_for_one_of_this_node
     let out = world.host_mut(Side::A).tell_policy(now);
     world.apply(Side::A, out).unwrap();
     world.pass(20);
-    assert_eq!(key(&world, Side::B), world.host(Side::B).key_of(number % RULES));
+    assert_eq!(key(&world, Side::B), world.host(Side::B).policy.key_of(number % RULES));
+}
+
+#[test]
+fn a_key_of_both_policies_is_not_taken_as_it_is_while_one_of_them_is_loaded() {
+    let mut world = World::scene();
+    // Of rule 5, which gives its sessions to rule 3 in every fourth policy.
+    let session = world.open_sessions([21].into_iter()).remove(0);
+    world.pass(20);
+    let carrier = world.carrier(session.group, 21).unwrap();
+    let key = |world: &World, side: Side| {
+        world.host(side).kernel.table[&session.identity()].session.mark & OWNED
+    };
+    let [before, wide] = [5, WIDE].map(|rule| world.host(carrier).policy.key_of(rule));
+    assert_eq!([carrier, carrier.other()].map(|side| key(&world, side)), [before; 2]);
+    world.switch(carrier, 8).unwrap();
+    world.pass(20);
+    assert_eq!(world.host(carrier).policy.key_of(WIDE), wide, "the key stays");
+    // The other node has the same key for the same rule, and another one decides there.
+    assert_eq!((key(&world, carrier), key(&world, carrier.other())), (wide, before));
 }
 
 #[test]
@@ -121,8 +142,8 @@ fn a_session_whose_rule_is_not_here_is_classified_anew() {
     let sessions = world.open_sessions([2].into_iter());
     world.pass(20);
     let kept = &world.host(Side::B).kernel.table[&sessions[0].identity()];
-    // The host of the simulation answers with the key of its default rule.
-    assert_eq!(kept.session.mark & OWNED, 1 + 34 * 100 + 99);
+    // Its next packet is classified.
+    assert_eq!(kept.session.mark & OWNED, 0);
     assert_eq!(world.status(Side::B).stats.classified, 1);
     // And on the node that carries it the key stays.
     let own = &world.host(Side::A).kernel.table[&sessions[0].identity()];

@@ -20,7 +20,7 @@ fn open(world: &mut World, side: Side, count: u32) -> Vec<Session> {
     for number in first..first + count {
         let mut session = crate::sim::acts::draw(number, 0x0003_0000);
         (session.group, session.timeout) = (SHARED, TIMEOUT);
-        session.mark = world.host(side).key_of(number % 16);
+        session.mark = world.host(side).policy.key_of(number % 16);
         world.host_mut(side).kernel.open(now, &session);
         opened.push(session);
     }

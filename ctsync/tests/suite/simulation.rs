@@ -30,17 +30,17 @@ fn a_seed_repeats_its_run() {
 }
 
 fn run(first: u64) {
+    let mut taken = 0;
     for seed in first..first + SEEDS {
         match sim::run(seed, STEPS, None) {
             Ok(summary) => {
                 println!("seed {seed}: {summary:?}");
                 // The run has to have been one.
-                assert!(
-                    summary.calms > 2 && summary.opened > 300 && summary.taken > 0,
-                    "seed {seed}: {summary:?}"
-                );
+                assert!(summary.calms > 2 && summary.opened > 300, "seed {seed}: {summary:?}");
+                taken += summary.taken;
             }
             Err(broken) => panic!("{broken}"),
         }
     }
+    assert!(taken > 0, "no policy went over to the peer");
 }

@@ -133,12 +133,16 @@ impl Engine {
             let old =
                 Snapshot { policy: Arc::clone(&before.policy), zones: Arc::clone(&before.zones) };
             let restored = engine.gate.replace(Arc::new(old));
-            engine.publish(|published| published.moving = false);
+            engine.publish(|published| {
+                published.moving = false;
+                published.switches += 1;
+            });
             if restored.is_ok() {
                 engine.take_back(&ready.added);
             }
             reason
         };
+        self.publish(|published| published.switches += 1);
         if let Err(stuck) = self.gate.replace(Arc::new(snapshot)) {
             return Err(undo(self, stuck.to_string()));
         }
@@ -172,6 +176,7 @@ impl Engine {
         let folded = fold(&before.folded, &before.policy.installed, &counted);
         self.publish(|published| {
             published.moving = false;
+            published.switches += 1;
             published.generation = ready.policy.generation;
             published.policy = Arc::clone(&ready.policy);
             published.zones = zones;

@@ -120,6 +120,7 @@ pub fn prepare(options: &Options, peer: Option<Peer>, links: Vec<Link>) -> Resul
     let published = Published {
         epoch: 0,
         moving: false,
+        switches: 0,
         generation,
         policy: Arc::clone(&policy),
         zones: Arc::clone(&zones),

@@ -11,14 +11,14 @@ use twinwall_ctsync::model::Session;
 use twinwall_policy::flow::Flow;
 use twinwall_policy::keys::SessionKey;
 
-/// The key; 0 if the session's zones aren't here, `None` to leave it as it is. `mask` are the owned
-/// bits of the connmark.
+/// The key; 0 if the session's zones aren't here, `None` if it has no key. `mask` are the owned bits
+/// of the connmark.
 pub(super) fn key(session: &Session, policy: &Policy, mask: u32) -> Option<u32> {
     let key = SessionKey::from_mark(session.mark & mask)?;
     // What another session expects follows that one, and kept keys are for what was there before.
     let follows = session.master.is_some() || session.expectation.is_some();
     if follows || policy.installed.table().keeps(key) {
-        return None;
+        return Some(key.mark());
     }
     let Some((from, to)) = policy.zones_of(key) else { return Some(0) };
     let [original, reply] = [&session.original, &session.reply].map(|end| kernel_tuple(end, None));

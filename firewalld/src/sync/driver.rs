@@ -67,8 +67,6 @@ pub(super) struct Driver {
     listener: Listener,
     masters: Masters,
     hands: Hands,
-    /// The ports of all sockets that write, by which their changes are known.
-    ports: [u32; 3],
     filter: Filter,
     inbox: Inbox,
     surroundings: Surroundings,
@@ -82,8 +80,11 @@ pub(super) struct Driver {
     /// Writes that the writing thread has no room for yet, and batches that it has.
     to_write: VecDeque<(u64, Vec<Write>)>,
     handed_on: usize,
-    /// The policy whose key table the state machine has, or is about to have.
-    generation: Option<u64>,
+    /// Of which policy the state machine has the key table, or is about to have it: how often
+    /// policies had been switched.
+    table: Option<u64>,
+    /// The state machine knows that its key table is out of date.
+    table_changes: bool,
     /// A dump or a key table that the listing thread has no room for yet.
     jobs: VecDeque<Job>,
     refused: u32,
@@ -127,8 +128,9 @@ impl Driver {
         let hands = kernel::start(filter.clone(), config.clone(), &inbox.bell)
             .map_err(io("start the threads that write and list sessions"))?;
         let pen = Pen::open().map_err(io("open a socket to write sessions"))?;
-        let ports = work::ports(&hands, &pen);
-        listener.ignore_with_handshakes(&ports).map_err(io("filter conntrack's notifications"))?;
+        listener
+            .ignore_with_handshakes(&work::ports(&hands, &pen))
+            .map_err(io("filter conntrack's notifications"))?;
         let mut node = Node::new(node, config, ring, random.seed);
         if let Some(tape) = &surroundings.tape {
             node.record(tape.recorder());
@@ -141,7 +143,6 @@ impl Driver {
             listener,
             masters: Masters::open().map_err(io("open a socket to look sessions up"))?,
             hands,
-            ports,
             filter,
             inbox,
             surroundings,
@@ -152,7 +153,8 @@ impl Driver {
             pen,
             to_write: VecDeque::new(),
             handed_on: 0,
-            generation: None,
+            table: None,
+            table_changes: false,
             jobs: VecDeque::new(),
             refused: 0,
             next_tick: Timestamp::ZERO,
@@ -178,7 +180,7 @@ impl Driver {
         // Before the peer is greeted: what its keys stand for here has to be known by the time that
         // sessions come.
         let published = self.surroundings.published.load_full();
-        self.generation = Some(published.generation);
+        self.table = Some(published.switches);
         let table = rules::of(&published.policy.installed);
         self.node.set_policy(now(), table.keyspace, table.rules, &mut self.out);
         self.node.start(now(), &mut self.out);
@@ -187,7 +189,6 @@ impl Driver {
             self.wait();
             self.inbox.bell.quiet();
             let now = now();
-            self.look_at_policy();
             self.read_notifications(now);
             self.read_datagrams(now);
             self.read_results(now);
@@ -205,10 +206,12 @@ impl Driver {
                 self.datagrams.connect();
                 self.silence.look(now);
                 if self.held_until.take_if(|until| *until <= now).is_some() {
-                    let missing = match () {
-                        () if !self.complete => "sessions of the peer are still missing",
-                        () if !self.has_forgotten() => "old TCP windows are not yet forgotten",
-                        () => "policies of the peer are still missing",
+                    let missing = if !self.complete {
+                        "sessions of the peer are still missing"
+                    } else if !self.has_forgotten() {
+                        "old TCP windows are not yet forgotten"
+                    } else {
+                        "policies of the peer are still missing"
                     };
                     let wait = self.settings.preempt_wait;
                     tracing::warn!(
@@ -226,8 +229,13 @@ impl Driver {
                 // A new session's before the peer knows of it.
                 self.datagrams.admit(self.node.channel().living(), false);
             }
-            self.node.poll(now, &mut self.out);
+            // Keys are found out before sessions are written, and of keys that notifications had the
+            // peer hears after it knows of the policy.
+            self.look_at_policy(now);
             self.idle = self.out.is_empty();
+            self.perform();
+            self.node.poll(now, &mut self.out);
+            self.idle &= self.out.is_empty();
             self.perform();
             self.hand_on();
         }
@@ -260,12 +268,18 @@ impl Driver {
         let _ = poll(&mut waiting, timeout.as_ref());
     }
 
-    /// A reload has made another key table.
-    fn look_at_policy(&mut self) {
+    /// A reload makes another key table, or has made one.
+    fn look_at_policy(&mut self, now: Timestamp) {
         let published = self.surroundings.published.load();
-        if self.generation != Some(published.generation) {
-            self.generation = Some(published.generation);
-            self.jobs.push_back(Job::Rules(Arc::clone(&published.policy)));
+        if self.table == Some(published.switches) {
+            return;
+        }
+        if !std::mem::replace(&mut self.table_changes, true) {
+            self.node.policy_changes(now, &mut self.out);
+        }
+        if published.switches.is_multiple_of(2) {
+            self.table = Some(published.switches);
+            self.jobs.push_back(Job::Rules(Arc::clone(&published.policy), published.switches));
         }
     }
 

@@ -33,8 +33,8 @@ const REALTIME: i32 = 1;
 pub(super) enum Job {
     /// List all sessions that are replicated, then all expectations.
     Dump(Arc<Policy>),
-    /// Digest the key table of a policy.
-    Rules(Arc<Policy>),
+    /// Digest the key table of a policy, after so many switches of policies.
+    Rules(Arc<Policy>, u64),
     /// This node stands by, for so many times now: have the kernel forget windows.
     Forget(Arc<Policy>, u64),
     /// The peer may have forwarded sessions of this node: have the kernel hold no packet against
@@ -54,8 +54,8 @@ pub(super) enum Found {
         /// Whether it went through.
         complete: bool,
     },
-    /// A key table.
-    Rules(Rules),
+    /// A key table, and which job it was.
+    Rules(Rules, u64),
     /// All windows are forgotten, since this node stands by for so many times.
     Forgotten(u64),
     /// So many sessions have no windows yet, or it isn't known how many.
@@ -165,7 +165,7 @@ fn work(lister: Lister, jobs: &Receiver<Job>, tell: &SyncSender<Found>, bell: &B
                 let left = windows::believe(&mut writer, &filter, &policy, &standby);
                 Found::Windowless(left.ok())
             }
-            Job::Rules(policy) => Found::Rules(rules::of(&policy.installed)),
+            Job::Rules(policy, switches) => Found::Rules(rules::of(&policy.installed), switches),
             Job::Dump(policy) => {
                 let complete = dump(&filter, &policy, tell, bell).unwrap_or_else(|error| {
                     tracing::warn!(%error, "cannot list sessions");

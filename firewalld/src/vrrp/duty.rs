@@ -28,7 +28,8 @@ const DISPUTE: Duration = Duration::from_secs(10);
 impl Driver {
     /// Does everything that has been asked for, or begins to: what follows a change of addresses
     /// waits until that is done, while other groups go on. `removed` is a group that the state
-    /// machine has already forgotten; then everything is done before this returns.
+    /// machine has already forgotten; then, and when too much waits, everything is done before this
+    /// returns.
     pub(super) fn perform(&mut self, now: Timestamp, removed: Option<&Group>) {
         while !self.out.is_empty() {
             let mut changes = Changes::default();
@@ -63,7 +64,7 @@ impl Driver {
             }
             self.change(&mut changes, &mut changed);
             self.go_on(now, removed);
-            if removed.is_some() {
+            if removed.is_some() || self.turn.is_full() {
                 self.settle(now, removed);
             }
         }

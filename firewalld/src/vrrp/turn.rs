@@ -8,8 +8,10 @@ use std::collections::{BTreeSet, VecDeque};
 use twinwall_vrrp::action::{Action, Output};
 use twinwall_vrrp::types::GroupId;
 
-/// The queue. Bounded by what the state machine brings about while a batch is under way: of adverts
-/// one for each virtual router is kept.
+/// What may wait. When that is more, the kernel is so slow that nothing goes on before it is done.
+const MOST: usize = 1_024;
+
+/// The queue. Of the same adverts and announcements one is kept.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     /// The groups whose addresses are being changed.
@@ -38,6 +40,11 @@ impl Turn {
         placer.is_busy() || !self.waiting.is_empty()
     }
 
+    /// Whether so much waits that it has to be waited for.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= MOST
+    }
+
     /// Changes of addresses of these groups are to be done.
     pub(super) fn push(&mut self, changes: Changes, groups: BTreeSet<GroupId>) {
         self.waiting.push_back(Work::Change(changes, groups));
@@ -58,9 +65,8 @@ impl Turn {
             return;
         }
         self.changing.clear();
-        if let Some(Work::Change(..)) = self.waiting.front()
-            && let Some(Work::Change(changes, groups)) = self.waiting.pop_front()
-        {
+        let change = self.waiting.pop_front_if(|work| matches!(work, Work::Change(..)));
+        if let Some(Work::Change(changes, groups)) = change {
             self.changing = groups;
             placer.begin(changes);
         }
@@ -68,12 +74,12 @@ impl Turn {
 
     /// The next thing to be done, if no batch comes before it.
     pub(super) fn next(&mut self, placer: &Placer) -> Option<Output> {
-        if placer.is_busy() || !matches!(self.waiting.front(), Some(Work::Do(_))) {
+        if placer.is_busy() {
             return None;
         }
-        match self.waiting.pop_front() {
-            Some(Work::Do(output)) => Some(output),
-            _ => None,
+        match self.waiting.pop_front_if(|work| matches!(work, Work::Do(_)))? {
+            Work::Do(output) => Some(output),
+            Work::Change(..) => None,
         }
     }
 

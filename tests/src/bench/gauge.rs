@@ -2,6 +2,7 @@
 
 use crate::error::{Attempt, Error};
 use crate::topology::Segment;
+use crate::usage;
 use std::fs;
 use std::io;
 
@@ -17,10 +18,6 @@ pub(super) struct Gauge {
     pub(super) sent: f64,
 }
 
-/// Units of processor time in `/proc/PID/stat` (`USER_HZ`, the same on all architectures that
-/// Debian has).
-const TICKS_PER_SECOND: f64 = 100.0;
-
 /// Length of an Ethernet header.
 const ETHERNET: u64 = 14;
 
@@ -29,8 +26,8 @@ impl Gauge {
     pub(super) fn read(pid: u32) -> Result<Self, Error> {
         let failed = || format!("read what process {pid} uses");
         Ok(Self {
-            cpu: cpu(pid).attempt(failed)?,
-            resident: resident(pid).attempt(failed)?,
+            cpu: usage::processor_time(pid).attempt(failed)?.as_secs_f64(),
+            resident: float(usage::resident(pid).attempt(failed)?),
             sent: sent(pid).attempt(failed)?,
         })
     }
@@ -48,26 +45,6 @@ impl Gauge {
 #[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
 fn float(count: u64) -> f64 {
     count as f64
-}
-
-/// From the process's own sum, which keeps what threads used that have ended.
-fn cpu(pid: u32) -> io::Result<f64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The program's name may hold spaces; utime and stime are the twelfth and thirteenth after it.
-    let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
-    let mut ticks = fields.skip(11).map_while(|word| word.parse::<u64>().ok());
-    let (user, kernel) = ticks
-        .next()
-        .zip(ticks.next())
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-    Ok(float(user + kernel) / TICKS_PER_SECOND)
-}
-
-fn resident(pid: u32) -> io::Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kilobytes.map(|kilobytes| float(kilobytes * 1024)).ok_or(io::ErrorKind::InvalidData.into())
 }
 
 fn sent(pid: u32) -> io::Result<f64> {

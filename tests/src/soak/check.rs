@@ -9,9 +9,9 @@ use crate::gateway::Gateway;
 use crate::scenario::pair::{Pair, Side};
 use crate::testing::eventually;
 use crate::traffic::report::Watched;
+use crate::usage;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::IpAddr;
 use std::time::Duration;
 use twinwall_control::{Request, SessionFilter, report, sync};
@@ -250,9 +250,7 @@ pub fn status(pair: &Pair, side: Side) -> Result<sync::Status, Error> {
 #[must_use]
 pub fn resident(pair: &Pair, side: Side) -> Option<u64> {
     let pid = pair.gateway(side).ok()?.pid()?;
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse().ok()
+    usage::resident(pid).ok().map(|bytes| bytes / 1024)
 }
 
 /// Runs a tool of `traffic` on a gateway.

@@ -4,7 +4,7 @@
 
 use crate::error::{Attempt, Error};
 use crate::traffic::ftp::{Control, format_port, parse_eprt, parse_port};
-use crate::traffic::limit::{Limit, TICK};
+use crate::traffic::limit::{self, Limit, TICK};
 use crate::traffic::report::{FtpServe, LISTED};
 use crate::traffic::{pattern, socket};
 use std::io::{self, Write};
@@ -35,7 +35,7 @@ pub struct Options {
     #[arg(long)]
     pub sessions: Option<usize>,
     /// End after so many seconds at the latest
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 30.0)]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = limit::DEFAULT)]
     pub limit: f64,
 }
 

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::error::{Attempt, Error};
 use crate::traffic::ftp::{Control, format_eprt, format_port, parse_epsv, parse_port};
 use crate::traffic::ftp_get::{command, context, expect};
-use crate::traffic::limit::{Limit, TICK};
+use crate::traffic::limit::{self, Limit, TICK};
 use crate::traffic::report::{FtpSession, LISTED};
 use crate::traffic::{pattern, socket};
 use std::io::{self, Read};
@@ -34,7 +34,7 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 0.2)]
     pub pause: f64,
     /// End after so many seconds at the latest
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 30.0)]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = limit::DEFAULT)]
     pub limit: f64,
 }
 

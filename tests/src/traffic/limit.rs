@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+/// Seconds after which a tool ends if nobody says otherwise: longer than any test takes on a busy
+/// machine, so that what is forgotten ends by itself and nothing ends in the middle of a test.
+pub const DEFAULT: f64 = 600.0;
+
 /// How long a tool may not look at its limit.
 pub const TICK: Duration = Duration::from_millis(20);
 

@@ -9,7 +9,7 @@
 use crate::clock;
 use crate::error::{Attempt, Error};
 use crate::topology::OUTSIDE_V4;
-use crate::traffic::limit::Limit;
+use crate::traffic::limit::{self, Limit};
 use crate::traffic::report::{Heard, Made, Watched};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -84,7 +84,7 @@ pub struct MakeOptions {
     #[arg(long)]
     pub stamps: bool,
     /// End after so many seconds at the latest
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 60.0)]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = limit::DEFAULT)]
     pub limit: f64,
 }
 
@@ -104,7 +104,7 @@ pub struct WatchOptions {
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     pub idle: f64,
     /// End after so many seconds at the latest; 0 looks once
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 60.0)]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = limit::DEFAULT)]
     pub limit: f64,
 }
 
@@ -115,7 +115,7 @@ pub struct HearOptions {
     #[command(flatten)]
     pub which: Which,
     /// End after so many seconds at the latest
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 60.0)]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = limit::DEFAULT)]
     pub limit: f64,
 }
 

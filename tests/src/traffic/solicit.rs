@@ -5,7 +5,7 @@
 //! pipe: the questions are the kernel's own. Needs `CAP_NET_ADMIN`. Not here: who answers.
 
 use crate::error::{Attempt, Error};
-use crate::traffic::limit::Limit;
+use crate::traffic::limit::{self, Limit};
 use crate::traffic::report::Solicit;
 use crate::traffic::udp_send::Pace;
 use std::fmt::Write as _;
@@ -26,7 +26,7 @@ pub struct Options {
     #[arg(long, default_value_t = 200.0)]
     pub rate: f64,
     /// End after so many seconds at the latest
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 30.0)]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = limit::DEFAULT)]
     pub limit: f64,
 }
 

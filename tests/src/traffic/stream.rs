@@ -8,7 +8,7 @@
 
 use crate::clock;
 use crate::error::{Attempt, Error};
-use crate::traffic::limit::Limit;
+use crate::traffic::limit::{self, Limit};
 use crate::traffic::packet::{HEADER, Header};
 use crate::traffic::reception::milliseconds;
 use crate::traffic::report::Stream;
@@ -41,7 +41,7 @@ pub struct Options {
     #[arg(long, default_value_t = 1000.0)]
     pub rate: f64,
     /// End after so many seconds at the latest
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 60.0)]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = limit::DEFAULT)]
     pub limit: f64,
 }
 

@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::error::{Attempt, Error};
 use crate::traffic::address::Source;
-use crate::traffic::limit::Limit;
+use crate::traffic::limit::{self, Limit};
 use crate::traffic::reception::milliseconds;
 use crate::traffic::report::Outcome;
 use crate::traffic::report::{Connection, Tcp};
@@ -54,7 +54,7 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     pub connect_timeout: f64,
     /// End after so many seconds at the latest
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 30.0)]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = limit::DEFAULT)]
     pub limit: f64,
 }
 

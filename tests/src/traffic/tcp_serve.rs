@@ -1,7 +1,7 @@
 //! `tcp-serve`: accepts connections and echoes, receives or sends.
 
 use crate::error::{Attempt, Error};
-use crate::traffic::limit::{Limit, TICK};
+use crate::traffic::limit::{self, Limit, TICK};
 use crate::traffic::report::{Connection, Tcp};
 use crate::traffic::transfer::{Break, Mode, Plan, Transfer, conclude, untried};
 use std::io;
@@ -36,7 +36,7 @@ pub struct Options {
     #[arg(long)]
     pub connections: Option<usize>,
     /// End after so many seconds at the latest
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 30.0)]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = limit::DEFAULT)]
     pub limit: f64,
 }
 

@@ -8,7 +8,7 @@
 
 use crate::clock;
 use crate::error::{Attempt, Error};
-use crate::traffic::limit::Limit;
+use crate::traffic::limit::{self, Limit};
 use crate::traffic::packet::HEADER;
 use crate::traffic::report::{Steady, TcpSteady};
 use crate::traffic::socket;
@@ -54,7 +54,7 @@ pub struct Options {
           value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub slot: u64,
     /// End after so many seconds at the latest
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 60.0)]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = limit::DEFAULT)]
     pub limit: f64,
 }
 

@@ -3,7 +3,7 @@
 
 use crate::clock;
 use crate::error::{Attempt, Error};
-use crate::traffic::limit::{Limit, TICK};
+use crate::traffic::limit::{self, Limit, TICK};
 use crate::traffic::packet::{HEADER, Header, LONGEST, STOP};
 use crate::traffic::report::{self, PushedStream};
 use crate::traffic::socket;
@@ -33,7 +33,7 @@ pub struct Options {
     #[arg(long, default_value_t = 64)]
     pub size: usize,
     /// End after so many seconds at the latest
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 30.0)]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = limit::DEFAULT)]
     pub limit: f64,
 }
 

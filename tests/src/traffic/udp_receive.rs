@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::error::{Attempt, Error};
 use crate::traffic::address::Listen;
-use crate::traffic::limit::{Limit, TICK};
+use crate::traffic::limit::{self, Limit, TICK};
 use crate::traffic::packet::{LONGEST, STOP};
 use crate::traffic::reception::Reception;
 use crate::traffic::report;
@@ -31,7 +31,7 @@ pub struct Options {
     #[arg(long, value_name = "ADDRESS:PORT[-PORT]")]
     pub listen: Listen,
     /// End after so many seconds at the latest
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 30.0)]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = limit::DEFAULT)]
     pub limit: f64,
     /// End when so many distinct datagrams have come
     #[arg(long)]
@@ -54,7 +54,7 @@ pub struct EchoOptions {
     #[arg(long, value_name = "ADDRESS:PORT[-PORT]")]
     pub listen: Listen,
     /// End after so many seconds at the latest
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 30.0)]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = limit::DEFAULT)]
     pub limit: f64,
     /// End when so many datagrams have come
     #[arg(long)]

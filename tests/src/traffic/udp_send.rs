@@ -7,7 +7,7 @@
 use crate::clock;
 use crate::error::{Attempt, Error};
 use crate::traffic::address::Source;
-use crate::traffic::limit::Limit;
+use crate::traffic::limit::{self, Limit};
 use crate::traffic::packet::{HEADER, Header, LONGEST};
 use crate::traffic::reception::{Reception, milliseconds};
 use crate::traffic::report::{self, LISTED};
@@ -61,7 +61,7 @@ pub struct Options {
     #[arg(long, default_value_t = 1.0)]
     pub linger: f64,
     /// End after so many seconds at the latest
-    #[arg(long = "for", value_name = "SECONDS", default_value_t = 60.0)]
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = limit::DEFAULT)]
     pub limit: f64,
 }
 

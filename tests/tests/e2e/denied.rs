@@ -1,9 +1,8 @@
 //! A denied flow costs the daemon one question; the kernel remembers it for some seconds and
 //! counts its packets on the rule that denied it.
 
-use std::time::{Duration, Instant};
-
 use crate::bed::{Bed, OUTSIDE, at, policy};
+use std::time::{Duration, Instant};
 use twinwall_testbed::traffic::report::UdpSend;
 
 /// How long the kernel remembers that a flow was denied.

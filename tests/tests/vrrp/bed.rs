@@ -10,6 +10,19 @@ use twinwall_testbed::scenario::pair::{Pair, Peer, Side};
 use twinwall_testbed::testing::{eventually, need};
 use twinwall_testbed::{Vrrp, host};
 
+/// What the LAN begins with the WAN passes, and nothing else.
+pub(crate) const LAN_OUT: &str = "\
+version: 1
+name: lan-out
+defaults: { action: drop, log: false, on_change: rematch }
+zones:
+  wan: { interfaces: [eth0] }
+  lan: { interfaces: [eth1] }
+  dmz: { interfaces: [eth2] }
+rules:
+  - { seq: 10, name: out, from: lan, to: wan, action: accept }
+";
+
 /// For whatever has to happen soon, on however busy a machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 

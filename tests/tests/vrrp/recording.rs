@@ -1,7 +1,7 @@
 //! The flight recorder of a pair: what the state machines of its daemons were fed with is fed to
 //! them again, and the same comes out.
 
-use crate::bed::{Bed, binaries};
+use crate::bed::{Bed, LAN_OUT, binaries};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -10,23 +10,12 @@ use twinwall_testbed::scenario::pair::{Peer, Side};
 use twinwall_testbed::traffic::report::Tcp;
 use twinwall_testbed::{Process, Vrrp, host};
 
-const POLICY: &str = "\
-version: 1
-name: recording
-defaults: { action: drop, log: false, on_change: rematch }
-zones:
-  wan: { interfaces: [eth0] }
-  lan: { interfaces: [eth1] }
-  dmz: { interfaces: [eth2] }
-rules:
-  - { seq: 10, name: out, from: lan, to: wan, action: accept }
-";
-
 const SERVER: &str = "198.51.100.7:7000";
 
-fn replay(file: &Path) -> (Output, String) {
+/// Feeds a recording to the state machines again.
+pub(crate) fn replay(file: &Path, options: &[&str]) -> (Output, String) {
     let program = host::binary(&binaries(), "testbed").unwrap();
-    let output = Command::new(program).arg("replay").arg(file).output().unwrap();
+    let output = Command::new(program).arg("replay").args(options).arg(file).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     (output, text)
 }
@@ -65,7 +54,7 @@ fn a_recording_of_a_real_pair_gives_the_same_outputs_again() {
     let Some(mut bed) = Bed::build("recording", [Peer::TwinwallSync; 2], Vrrp::default()) else {
         return;
     };
-    fs::write(&bed.testbed().record().policy, POLICY).unwrap();
+    fs::write(&bed.testbed().record().policy, LAN_OUT).unwrap();
     for side in [Side::A, Side::B] {
         record_into(&bed, side, 1);
         bed.start(side).unwrap();
@@ -88,7 +77,7 @@ fn a_recording_of_a_real_pair_gives_the_same_outputs_again() {
     for side in [Side::A, Side::B] {
         let file = bed.gateway(side).unwrap().state_path().join("flight.rec");
         assert_eq!(fs::metadata(&file).unwrap().len(), 1 << 20, "it doesn't grow");
-        let (output, text) = replay(&file);
+        let (output, text) = replay(&file, &[]);
         assert!(output.status.success(), "{}: {text}{output:?}", side.name());
         for machine in ["replication", "VRRP"] {
             let of = |line: &&str| line.starts_with(machine);
@@ -103,10 +92,10 @@ fn a_recording_of_a_real_pair_gives_the_same_outputs_again() {
 /// A frame that isn't what was recorded isn't taken for it.
 fn another_input_is_noticed(file: &Path, side: Side) {
     let mut bytes = fs::read(file).unwrap();
-    let (whole, _) = replay(file);
+    let (whole, _) = replay(file, &[]);
     // In the state that the first half begins with.
     bytes[64] ^= 0xff;
     fs::write(file, bytes).unwrap();
-    let (damaged, _) = replay(file);
+    let (damaged, _) = replay(file, &[]);
     assert_ne!(whole.stdout, damaged.stdout, "{}", side.name());
 }

@@ -1,8 +1,8 @@
 //! Sessions outlive a failover: they are on the other gateway before it takes over.
 
-use crate::bed::{Bed, binaries};
+use crate::bed::Bed;
+use crate::recording::replay;
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 use twinwall_control::{Request, SessionFilter, report, sync};
 use twinwall_testbed::Vrrp;
@@ -330,10 +330,8 @@ fn a_gateway_that_stops_says_first_that_it_carries_nothing_any_more() {
     };
     bed.gateway(Side::A).unwrap().stop().unwrap();
     let recording = bed.gateway(Side::A).unwrap().state_path().join("flight.rec");
-    let mut replay = Command::new(binaries().join("testbed"));
-    let output = replay.args(["replay", "--steps"]).arg(recording).output().unwrap();
+    let (output, shown) = replay(&recording, &["--steps"]);
     assert!(output.status.success(), "{output:?}");
-    let shown = String::from_utf8(output.stdout).unwrap();
     let roles: Vec<&str> = shown.lines().filter(|line| line.contains(" Roles([")).collect();
     assert!(roles.iter().any(|line| line.contains("Active")), "{roles:?}");
     assert!(roles.last().unwrap().contains("Backup"), "{roles:?}");

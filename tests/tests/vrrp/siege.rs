@@ -4,13 +4,14 @@
 //! Counted is the CPU time of all threads of the besieged daemon; what the kernel does with a
 //! packet before it reaches a socket is the sender's, as on any link.
 
-use crate::bed::{Bed, SOON};
+use crate::bed::{Bed, LAN_OUT, SOON};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use twinwall_control::{Request, SessionFilter, report, sync};
 use twinwall_testbed::scenario::pair::{Peer, Side};
 use twinwall_testbed::testing::eventually;
+use twinwall_testbed::usage::processor_time;
 use twinwall_testbed::{Process, Vrrp};
 
 /// Packets of the list that is sent again and again.
@@ -19,26 +20,11 @@ const LIST: usize = 256;
 const SPAN: Duration = Duration::from_secs(3);
 /// Of a core.
 const MOST: f64 = 0.10;
-/// `USER_HZ`, the unit of `/proc/PID/task/TID/stat`: 100 on every Linux that is used here.
-const TICKS: f64 = 100.0;
-
-const POLICY: &str = "\
-version: 1
-name: siege
-defaults: { action: drop, log: false, on_change: rematch }
-zones:
-  wan: { interfaces: [eth0] }
-  lan: { interfaces: [eth1] }
-  dmz: { interfaces: [eth2] }
-rules:
-  - { seq: 10, name: out, from: lan, to: wan, action: accept }
-";
-
 fn up(test: &str) -> Option<Bed> {
     // Long enough that VRRP doesn't mind how busy the machine is.
     let vrrp = Vrrp { interval: Duration::from_secs(1), ..Vrrp::default() };
     let mut bed = Bed::build(test, [Peer::TwinwallSync; 2], vrrp)?;
-    fs::write(&bed.testbed().record().policy, POLICY).unwrap();
+    fs::write(&bed.testbed().record().policy, LAN_OUT).unwrap();
     bed.start(Side::A).unwrap();
     bed.start(Side::B).unwrap();
     bed.wait_active(Side::A).unwrap();
@@ -92,35 +78,15 @@ fn recording(bed: &Bed) -> Vec<String> {
     packets
 }
 
-/// Seconds of CPU that the daemon of a gateway has taken.
-fn cpu(bed: &Bed, side: Side) -> f64 {
-    // The daemon's own number is one of its namespace.
-    let file = bed.gateway(side).unwrap().folder().join("daemon.pid");
-    let text = fs::read_to_string(file).unwrap();
-    let pid = text.split_whitespace().next().unwrap();
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let of = |path: std::path::PathBuf| {
-        // A thread may have ended.
-        let text = fs::read_to_string(path.join("stat")).unwrap_or_default();
-        let fields: Vec<u64> = text
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse().ok())
-            .collect();
-        fields.iter().sum::<u64>()
-    };
-    tasks.map(|task| of(task.unwrap().path())).sum::<u64>() as f64 / TICKS
-}
-
 /// The share of a core that the daemon takes for a while.
 fn share(bed: &Bed, side: Side) -> f64 {
-    let (begun, before) = (Instant::now(), cpu(bed, side));
+    let used = || {
+        let pid = bed.gateway(side).unwrap().pid().unwrap();
+        processor_time(pid).unwrap().as_secs_f64()
+    };
+    let (begun, before) = (Instant::now(), used());
     std::thread::sleep(SPAN);
-    (cpu(bed, side) - before) / begun.elapsed().as_secs_f64()
+    (used() - before) / begun.elapsed().as_secs_f64()
 }
 
 fn known(bed: &Bed, side: Side) -> usize {

@@ -1,6 +1,6 @@
 //! What happens to the pair: packets of sessions, and faults.
 
-use super::host::{GROUPS, RULES, SHARED};
+use super::host::{GROUPS, SHARED};
 use super::{Due, MS, Nanos, OWNED, Side, World};
 use std::net::Ipv6Addr;
 use twinwall_ctsync::model::{
@@ -59,10 +59,9 @@ impl World {
         let path = GROUPS[(number % 2) as usize];
         let Some(side) = self.carrier(path, number) else { return };
         let group = if number.is_multiple_of(3) { SHARED } else { path };
-        let rule = self.rng.below(RULES.into()) as u32;
         let mut session = draw(number, self.rng.next());
         session.group = group;
-        session.mark = self.host(side).key_of(rule) | 0xa500_0000;
+        session.mark = self.host(side).policy.decide(&session) | 0xa500_0000;
         if number.is_multiple_of(17)
             && let Some(master) = self.sessions.iter().find(|client| client.session.group == group)
             && master.session.original.is_ipv6() == session.original.is_ipv6()
@@ -228,29 +227,6 @@ impl World {
         self.host_mut(side).kernel.deaf = true;
         let after = self.rng.below(40 * MS);
         self.schedule(after, Due::Hear { side });
-    }
-
-    /// Another policy: what sessions have is swept to the new keys.
-    fn reload(&mut self) -> Result<(), String> {
-        let Some(side) = self.rng.pick(Side::BOTH) else { return Ok(()) };
-        let policy = self.rng.below(30) as u32 + 1;
-        self.summary.reloads += 1;
-        let old = self.host(side).keys.clone();
-        self.host_mut(side).number_rules(policy);
-        let now = self.now;
-        let out = self.host_mut(side).tell_policy(now);
-        self.apply(side, out)?;
-        let kernel: Vec<_> = {
-            let table = &self.host(side).kernel.table;
-            table.iter().map(|(identity, kept)| (*identity, kept.session.mark)).collect()
-        };
-        for (identity, mark) in kernel {
-            let rule = old.get(&(mark & OWNED)).copied();
-            let key = rule.map_or(0, |rule| self.host(side).key_of(rule));
-            self.host_mut(side).kernel.remark(&identity, mark & !OWNED | key);
-        }
-        self.notify(side);
-        Ok(())
     }
 
     fn hand_over(&mut self) -> Result<(), String> {

@@ -1,11 +1,11 @@
 //! A host of the simulation: a kernel, and a daemon that runs, is down, or is being started.
 
 use super::kernel::Kernel;
+use super::policy::Policy;
 use super::rng::Rng;
 use super::{Nanos, Side};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use twinwall_ctsync::RuleIdentity;
 use twinwall_ctsync::channel::{ChannelConfig, Key, KeyRing, Refusal};
 use twinwall_ctsync::model::{BootId, GroupTag, NodeId, Role};
 use twinwall_ctsync::node::Node;
@@ -37,9 +37,7 @@ pub(crate) struct Host {
     pub(crate) kernel: Kernel,
     pub(crate) node: Option<Node>,
     pub(crate) roles: BTreeMap<GroupTag, Role>,
-    /// Key to rule; each policy numbers them differently.
-    pub(crate) keys: BTreeMap<u32, u32>,
-    pub(crate) policy: u32,
+    pub(crate) policy: Policy,
     pub(crate) dumping: Option<VecDeque<twinwall_ctsync::model::Identity>>,
     pub(crate) has_everything: bool,
     pub(crate) rings: Vec<u8>,
@@ -61,10 +59,6 @@ pub(crate) fn key(byte: u8) -> Key {
     Key::new(psk)
 }
 
-pub(crate) fn rule(number: u32) -> RuleIdentity {
-    RuleIdentity(u128::from(number) + 1_000_000)
-}
-
 impl Host {
     pub(crate) fn new(side: Side) -> Self {
         let mut host = Self {
@@ -72,8 +66,7 @@ impl Host {
             kernel: Kernel::default(),
             node: None,
             roles: BTreeMap::new(),
-            keys: BTreeMap::new(),
-            policy: 0,
+            policy: Policy::default(),
             dumping: None,
             has_everything: false,
             rings: vec![1],
@@ -84,19 +77,6 @@ impl Host {
         };
         host.number_rules(1);
         host
-    }
-
-    /// Another policy: rules get other keys, and one is gone.
-    pub(crate) fn number_rules(&mut self, policy: u32) {
-        self.policy = policy;
-        let lost = policy % (RULES * 2);
-        let rules = (0..RULES).filter(|rule| *rule != lost);
-        self.keys =
-            rules.map(|rule| (1 + policy % 50 * 100 + (rule * 7 + policy) % RULES, rule)).collect();
-    }
-
-    pub(crate) fn key_of(&self, rule: u32) -> u32 {
-        self.keys.iter().find(|(_, other)| **other == rule).map_or(0, |(key, _)| *key)
     }
 
     pub(crate) fn ring(&self) -> KeyRing {
@@ -139,12 +119,6 @@ impl Host {
         out.extend(self.tell_policy(now));
         out.extend(self.tell_roles(now));
         out
-    }
-
-    pub(crate) fn tell_policy(&mut self, now: Nanos) -> Vec<Output> {
-        let rules = self.keys.iter().map(|(key, number)| (*key, rule(*number))).collect();
-        let keyspace = u128::from(self.policy);
-        self.verb(|node, out| node.set_policy(time(now), keyspace, rules, out))
     }
 
     pub(crate) fn tell_roles(&mut self, now: Nanos) -> Vec<Output> {

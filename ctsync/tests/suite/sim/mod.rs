@@ -15,6 +15,7 @@ mod check;
 pub(crate) mod host;
 mod kernel;
 mod offers;
+pub(crate) mod policy;
 pub(crate) mod rng;
 #[cfg(test)]
 pub(crate) mod scene;
@@ -29,7 +30,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
 use twinwall_ctsync::model::{Delta, EventKind, GroupTag, KernelEvent, Origin, Role, Session};
 use twinwall_ctsync::offer::PolicyVersion;
-use twinwall_ctsync::replica::{Event, Output, Write, WriteResult};
+use twinwall_ctsync::replica::{Event, Output, Write, WriteOp, WriteResult};
 
 /// Everything.
 pub(crate) struct World {
@@ -232,6 +233,12 @@ impl World {
             }
             Due::Move { group, to } => self.move_group(group, to)?,
             Due::Unsplit => self.unsplit()?,
+            Due::Rules { side, boot } => {
+                if self.host(side).starts == boot && self.host(side).node.is_some() {
+                    let out = self.host_mut(side).tell_policy(now);
+                    self.apply(side, out)?;
+                }
+            }
             Due::Load { side, boot, delivery } => {
                 if self.host(side).starts == boot && self.host(side).node.is_some() {
                     self.load(side, delivery)?;
@@ -274,6 +281,10 @@ impl World {
             let refuse = self.rng.chance(self.refuse);
             let result = self.host_mut(side).kernel.write(now, write, refuse);
             self.trace(|| format!("{side:?} {} -> {result:?}", brief(write.op, &write.session)));
+            let makes = [WriteOp::Create, WriteOp::Update, WriteOp::Replace].contains(&write.op);
+            if makes && result == WriteResult::Done {
+                self.host(side).check_key(&write.session)?;
+            }
             results.push(result);
         }
         self.notify(side);
@@ -343,16 +354,13 @@ impl World {
                     host.dumping = Some(host.kernel.table.keys().copied().collect());
                     self.dump_next(side);
                 }
-                Output::Classify { session, rule } => {
+                Output::Classify { session, .. } => {
+                    let (now, identity) = (self.now, session.identity());
                     let host = self.host_mut(side);
-                    let known = Some(session.mark & OWNED).filter(|key| *key != 0);
-                    let default = rule.map(|_| 1 + host.policy % 50 * 100 + 99);
-                    let default = known.or(default);
-                    let now = self.now;
-                    let identity = session.identity();
-                    let out = self
-                        .host_mut(side)
-                        .verb(|node, out| node.classified(time(now), identity, default, out));
+                    // Only the next packet shows the zones of a session without a key.
+                    let known = session.mark & OWNED != 0;
+                    let key = known.then(|| host.policy.decide(&session));
+                    let out = host.verb(|node, out| node.classified(time(now), identity, key, out));
                     self.apply(side, out)?;
                 }
                 Output::Greet { .. } => return Err("a greeting got out".into()),

@@ -43,7 +43,7 @@ impl World {
             session.group = group;
             session.timeout = 100;
             let side = self.carrier(group, number).unwrap();
-            session.mark = self.host(side).key_of(number % 16);
+            session.mark = self.host(side).policy.decide(&session);
             self.host_mut(side).kernel.open(now, &session);
             self.notify(side);
             opened.push(session);

@@ -84,5 +84,6 @@ pub(crate) enum Due {
     Hear { side: Side },
     Move { group: GroupTag, to: Side },
     Unsplit,
+    Rules { side: Side, boot: u32 },
     Load { side: Side, boot: u32, delivery: Delivery },
 }

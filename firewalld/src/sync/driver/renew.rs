@@ -6,12 +6,12 @@
 
 use super::super::filter::Filter;
 use super::super::identity::{identity, random};
-use super::super::kernel;
+use super::super::kernel::{self, Job};
 use super::super::settings::Settings;
 use super::super::silence::Silence;
 use super::super::socket::Datagrams;
 use super::super::{Error, keys};
-use super::{Driver, Timestamp, work};
+use super::{Driver, Timestamp};
 use std::sync::atomic::Ordering;
 use twinwall_ctsync::node::Node;
 use twinwall_vrrp::router::PeerReport;
@@ -67,20 +67,24 @@ impl Driver {
         let (channel, config) = identity(settings, random, mask);
         let hands = kernel::start(filter.clone(), config.clone(), &self.inbox.bell)
             .map_err(io("start the threads that write and list sessions"))?;
-        let ports = work::ports(&hands, &self.pen);
-        self.hear(ports).map_err(io("filter conntrack's notifications"))?;
+        self.hear(&hands).map_err(io("filter conntrack's notifications"))?;
         match datagrams {
             Some(datagrams) => self.datagrams = datagrams,
             None => self.datagrams.redirect(settings.peer),
         }
         hands.standby.store(self.hands.standby.load(Ordering::Acquire), Ordering::Release);
-        (self.filter, self.hands, self.ports) = (filter, hands, ports);
+        (self.filter, self.hands) = (filter, hands);
         self.to_write.clear();
         self.handed_on = 0;
         self.jobs.clear();
+        if !self.has_forgotten() {
+            // What the thread before was at went with it.
+            self.ask_first(Job::Forget(self.policy(), self.stood_by));
+        }
         self.out.clear();
         self.exchange.begin_anew();
-        (self.generation, self.silence) = (None, Silence::default());
+        (self.table, self.table_changes) = (None, false);
+        self.silence = Silence::default();
         let recorder = self.node.stop_recording();
         self.node = Node::new(channel, config, ring, random.seed);
         if let Some(mut recorder) = recorder {

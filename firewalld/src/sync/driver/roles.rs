@@ -4,7 +4,8 @@
 //! Goes in: roles. Comes out: jobs for the listing thread, and a filter. Not here: whose sessions
 //! are (crate twinwall-ctsync).
 
-use super::super::kernel::Job;
+use super::super::kernel::{Hands, Job};
+use super::work::ports;
 use super::{Driver, SETTLED};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -19,7 +20,7 @@ impl Driver {
     pub(super) fn take_roles(&mut self, roles: Vec<(GroupTag, Role)>, now: Timestamp) {
         let several = roles.len() > 1;
         if several != std::mem::replace(&mut self.several, several) {
-            if let Err(error) = self.hear(self.ports) {
+            if let Err(error) = self.hear(&self.hands) {
                 tracing::error!(%error, "cannot filter conntrack's notifications");
             }
             if several {
@@ -61,7 +62,8 @@ impl Driver {
     /// Leaves out the notifications of what these threads write. With several groups the answer to a
     /// session's first packet may come through the other node, which has to know of the session
     /// then. Otherwise handshakes are no concern of the peer.
-    pub(super) fn hear(&self, ports: [u32; 3]) -> io::Result<()> {
+    pub(super) fn hear(&self, hands: &Hands) -> io::Result<()> {
+        let ports = ports(hands, &self.pen);
         match self.several {
             true => self.listener.ignore(&ports),
             false => self.listener.ignore_with_handshakes(&ports),

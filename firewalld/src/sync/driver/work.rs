@@ -64,9 +64,12 @@ impl Driver {
                     let again = !standby && left.is_none_or(|left| left > 0);
                     self.believe_at = again.then(|| now.after(SETTLED * 6));
                 }
-                Found::Rules(table) => {
+                Found::Rules(table, switches) if Some(switches) == self.table => {
+                    self.table_changes = false;
                     self.node.set_policy(now, table.keyspace, table.rules, &mut self.out);
                 }
+                // There is a later one already.
+                Found::Rules(..) => {}
             }
         }
     }
