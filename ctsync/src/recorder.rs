@@ -15,6 +15,10 @@ impl Machine for Replica {
     type Input = Input;
     type Output = Output;
 
+    fn least_size(&self) -> usize {
+        self.least_frozen()
+    }
+
     fn step(&mut self, now: Duration, input: Input, out: &mut Vec<Output>) {
         self.handle(Timestamp::new(now), input, out);
     }

@@ -18,11 +18,14 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use twinwall_recorder::{Chunk, Recorder, parts};
 
-/// Chunks of each machine that may wait to be written.
-const WAITING: usize = 256;
+/// Chunks that may wait to be written, and bytes of each machine.
+const WAITING: usize = 512;
+const WAITING_BYTES: usize = 512 << 10;
 /// Chunks that have to find room before the whole state is tried again.
 const ROOM: u64 = 64;
 
@@ -31,12 +34,15 @@ struct Placed {
     chunk: Chunk,
     offset: u64,
     end: u64,
+    /// Bytes of the same machine that wait.
+    waiting: Arc<AtomicUsize>,
 }
 
 /// The way of one machine to the file.
 #[derive(Debug)]
 pub(crate) struct Tape {
     chunks: SyncSender<Placed>,
+    waiting: Arc<AtomicUsize>,
     part: Range<usize>,
     number: u64,
     /// Chunks that got lost since the recorder was told.
@@ -53,18 +59,19 @@ pub(crate) fn start(path: &Path, size: usize) -> io::Result<[Tape; 2]> {
     let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).clone();
     let file = options.open(path)?;
     file.set_len(size as u64)?;
-    let (chunks, waiting) = sync_channel::<Placed>(2 * WAITING);
+    let (chunks, waiting) = sync_channel::<Placed>(WAITING);
     std::thread::Builder::new().name("recorder".into()).spawn(move || {
         while let Ok(placed) = waiting.recv() {
             if let Err(error) = write(&file, &placed) {
                 tracing::warn!(%error, "cannot write the flight recorder's file");
             }
+            placed.waiting.fetch_sub(placed.chunk.bytes.len(), Ordering::Relaxed);
         }
     })?;
     Ok(parts(size).map(|part| {
         let held = before.get(part.clone()).filter(|_| before.len() == size);
         let number = Recorder::next_number(held.unwrap_or_default());
-        Tape { chunks: chunks.clone(), part, number, lost: 0 }
+        Tape { chunks: chunks.clone(), waiting: Arc::default(), part, number, lost: 0 }
     }))
 }
 
@@ -85,9 +92,10 @@ impl Tape {
             let offset = self.part.start as u64 + chunk.offset;
             let half = self.part.start + self.part.len() / 2;
             let end = if offset < half as u64 { half } else { self.part.end } as u64;
-            match self.chunks.try_send(Placed { chunk, offset, end }) {
-                Ok(()) => self.lost = 0,
-                Err(_) => self.lost += 1,
+            if self.send(chunk, offset, end) {
+                self.lost = 0;
+            } else {
+                self.lost += 1;
             }
         }
         if self.lost >= ROOM {
@@ -96,9 +104,25 @@ impl Tape {
             self.lost = 1;
         }
     }
+
+    /// Whether there is room for a chunk. One that is larger than all the room goes alone.
+    fn send(&self, chunk: Chunk, offset: u64, end: u64) -> bool {
+        let size = chunk.bytes.len();
+        let before = self.waiting.load(Ordering::Relaxed);
+        if before > 0 && before.saturating_add(size) > WAITING_BYTES {
+            return false;
+        }
+        self.waiting.fetch_add(size, Ordering::Relaxed);
+        let waiting = Arc::clone(&self.waiting);
+        let sent = self.chunks.try_send(Placed { chunk, offset, end, waiting }).is_ok();
+        if !sent {
+            self.waiting.fetch_sub(size, Ordering::Relaxed);
+        }
+        sent
+    }
 }
 
-fn write(file: &File, Placed { chunk, offset, end }: &Placed) -> io::Result<()> {
+fn write(file: &File, Placed { chunk, offset, end, .. }: &Placed) -> io::Result<()> {
     let behind = offset + chunk.bytes.len() as u64;
     if chunk.begins_half {
         // Frames of an earlier half have another number and so don't count; zeros say it at once.

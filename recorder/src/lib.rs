@@ -40,6 +40,12 @@ pub trait Machine: Serialize + DeserializeOwned {
     /// What comes out.
     type Output: Serialize;
 
+    /// Bytes that its state takes at least when it is written down. A state that can't have room
+    /// isn't even begun.
+    fn least_size(&self) -> usize {
+        0
+    }
+
     /// Takes an input in at a time since the origin of the machine's clock.
     fn step(&mut self, now: Duration, input: Self::Input, out: &mut Vec<Self::Output>);
 }

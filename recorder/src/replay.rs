@@ -67,6 +67,40 @@ pub fn checkpoint<M: Machine>(machine: &M) -> Result<Vec<u8>, ReplayError> {
     postcard::to_allocvec(machine).map_err(unreadable(0))
 }
 
+/// The same, if it takes at most so many bytes. Work and memory are bounded by that.
+pub(crate) fn checkpoint_within<M: Machine>(machine: &M, most: usize) -> Option<Vec<u8>> {
+    if machine.least_size() > most {
+        return None;
+    }
+    postcard::serialize_with_flavor(machine, Bounded { bytes: Vec::new(), most }).ok()
+}
+
+/// Bytes, up to a bound.
+struct Bounded {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl postcard::ser_flavors::Flavor for Bounded {
+    type Output = Vec<u8>;
+
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        if data.len() > self.most - self.bytes.len() {
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn try_push(&mut self, data: u8) -> postcard::Result<()> {
+        self.try_extend(&[data])
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.bytes)
+    }
+}
+
 /// A machine in the state of a checkpoint.
 ///
 /// # Errors

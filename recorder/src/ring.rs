@@ -1,7 +1,7 @@
 //! The writing side.
 
 use crate::frame::{Frame, HEAD, head};
-use crate::replay::{checkpoint, digest};
+use crate::replay::{checkpoint_within, digest};
 use crate::{Frames, Machine, halves};
 use std::time::Duration;
 
@@ -109,8 +109,7 @@ impl Recorder {
         self.used = HEAD;
         let bytes = head(self.number, M::STREAM);
         self.chunks.push(Chunk { offset: self.offset(), bytes, begins_half: true });
-        let state = checkpoint(machine).ok();
-        match state.filter(|state| state.len() <= self.half / 2) {
+        match checkpoint_within(machine, self.half / 2) {
             Some(state) => self.push(&Frame::Checkpoint(&state)),
             None => self.push(&Frame::NoCheckpoint),
         }

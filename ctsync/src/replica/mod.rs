@@ -235,6 +235,11 @@ impl Replica {
         self.store.root()
     }
 
+    /// Bytes that a checkpoint of the flight recorder takes at least.
+    pub(crate) fn least_frozen(&self) -> usize {
+        self.store.least_frozen()
+    }
+
     fn poll(&mut self, now: Timestamp, out: &mut Vec<Output>) {
         self.sweep_on(now, out);
         self.look_at_dump(now, out);

@@ -3,10 +3,14 @@
 
 use super::{DigestKey, Entry, Flags, Index, Store};
 use crate::wire::unpack;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Bytes of a session in a checkpoint at least: six fields of its entry, its length, and two
+/// addresses with what a tuple has besides.
+const LEAST: usize = 6 + 1 + 13;
 
 /// How a store is kept in a checkpoint: entries with their bytes, in their order.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Frozen {
     key: DigestKey,
     owned: u32,
@@ -14,15 +18,45 @@ struct Frozen {
     entries: Vec<(Entry, Vec<u8>)>,
 }
 
+/// The same, of a store that stays where it is.
+#[derive(Serialize)]
+struct Freezing<'a> {
+    key: DigestKey,
+    owned: u32,
+    free: &'a [Index],
+    entries: Entries<'a>,
+}
+
+struct Entries<'a>(&'a Store);
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Store {
+    /// Bytes that a checkpoint of it takes at least.
+    pub(crate) fn least_frozen(&self) -> usize {
+        (self.live + self.dead) * LEAST
+    }
+}
+
 impl Serialize for Store {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let entries = (0..self.end()).map(|index| {
-            let entry = self.entry(index).copied().unwrap_or_default();
-            (entry, self.bytes(index).unwrap_or_default().to_vec())
-        });
-        let entries = entries.collect();
-        Frozen { key: self.key, owned: self.owned, free: self.free.clone(), entries }
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Freezing { key: self.key, owned: self.owned, free: &self.free, entries: Entries(self) }
             .serialize(serializer)
+    }
+}
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((0..self.0.end()).map(|index| {
+            let entry = self.0.entry(index).copied().unwrap_or_default();
+            (entry, Bytes(self.0.bytes(index).unwrap_or_default()))
+        }))
+    }
+}
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
     }
 }
 
