@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Seconds: kernels count timeouts in up to 1,000 ticks a second with 31 bits.
 const LONGEST_HOLD: u32 = 2_000_000;
+/// What a session has at least that was only found in a kernel, in seconds.
+const LEFT_AT_LEAST: u32 = 60;
 
 /// The configuration. It doesn't change while the daemon runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +92,14 @@ impl Config {
             _ => coarse::rounded(session.timeout).saturating_mul(4).min(LONGEST_HOLD),
         };
         self.hold.max(longest)
+    }
+
+    /// The timeout of a session that this node carries from now on, in seconds. What was only found
+    /// in a kernel has what was left of its timeout then, and packets may have renewed that since
+    /// without a word.
+    pub(super) fn carried(session: &Session, version: u32) -> u32 {
+        let least = if version == 0 && session.expectation.is_none() { LEFT_AT_LEAST } else { 0 };
+        coarse::rounded(session.timeout).max(least)
     }
 
     /// If fewer seconds than these are left of what [`Self::held`] gave, packets have come since.

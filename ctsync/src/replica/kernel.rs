@@ -402,6 +402,10 @@ impl Replica {
         }
         self.dump.sweep = None;
         self.dump.running = false;
+        if !self.dump.populated {
+            // What a standby node finds at its start has the timeout of a session that packets keep.
+            self.begin_walk();
+        }
         self.dump.populated = true;
         self.dump.ended.clear();
         self.dump.last = now;

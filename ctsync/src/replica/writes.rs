@@ -3,9 +3,8 @@
 //! A session waits as its index, once, however often it changes meanwhile. Batches are written in
 //! order. What the kernel refuses is tried again a few times, and then once a second.
 
-use super::{Event, Output, Replica, Write, WriteOp, WriteResult};
+use super::{Config, Event, Output, Replica, Write, WriteOp, WriteResult};
 use crate::store::{Flags, Index};
-use crate::wire::coarse;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -145,7 +144,7 @@ impl Replica {
 
     /// What to write of an entry, and whether its timeout is that of a standby.
     fn write_of(&mut self, index: Index) -> Option<(Write, bool)> {
-        let (mut session, _) = self.store.get(index)?;
+        let (mut session, version) = self.store.get(index)?;
         let flags = self.store.flags(index);
         let op = if flags.has(Flags::DEAD) {
             if !flags.has(Flags::KERNEL) {
@@ -176,7 +175,7 @@ impl Replica {
             entry.content = false;
         }
         let held = !self.carries(session.group, flags);
-        session.timeout = coarse::rounded(session.timeout);
+        session.timeout = Config::carried(&session, version);
         // An expectation isn't held: it is short-lived, and comes again if it is wanted.
         if held && session.expectation.is_none() {
             session.timeout = self.config.held(&session);

@@ -94,6 +94,27 @@ fn timeouts_are_right_after_a_takeover_and_run_out_then() {
 }
 
 #[test]
+fn what_a_standby_finds_at_its_start_does_not_run_out() {
+    let mut world = World::scene();
+    let identity = world.open_sessions([2].into_iter()).remove(0).identity();
+    world.pass(20);
+    // Both daemons start again, so that neither has seen a packet of the session, and it has little
+    // time left in the kernel of B, which was active until then.
+    for side in Side::BOTH {
+        world.host_mut(side).node = None;
+        world.schedule(0, Due::Boot { side });
+    }
+    let expires = world.now + 4_000_000_000;
+    world.host_mut(B).kernel.table.get_mut(&identity).unwrap().expires = expires;
+    world.pass(100);
+    assert!(world.left(B, &identity).unwrap() >= u64::from(HOLD) - 1);
+    world.move_group(GROUPS[0], B).unwrap();
+    world.pass(20);
+    let left = world.left(B, &identity).unwrap();
+    assert!((30..u64::from(HOLD)).contains(&left), "{left} s");
+}
+
+#[test]
 fn both_directions_flow_and_one_node_takes_all_and_gives_its_half_back() {
     let mut world = World::scene();
     let sessions = world.open_sessions(2..102);
