@@ -23,7 +23,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use twinwall_recorder::{Chunk, Recorder, parts};
 
-/// Chunks that may wait to be written, and bytes of each machine.
+/// Chunks that may wait to be written, and bytes of each machine. The whole state, with which a half
+/// begins, has room beyond that.
 const WAITING: usize = 512;
 const WAITING_BYTES: usize = 512 << 10;
 /// Chunks that have to find room before the whole state is tried again.
@@ -34,8 +35,9 @@ struct Placed {
     chunk: Chunk,
     offset: u64,
     end: u64,
-    /// Bytes of the same machine that wait.
+    /// Bytes of the same machine that wait, and how many of them are this chunk's.
     waiting: Arc<AtomicUsize>,
+    size: usize,
 }
 
 /// The way of one machine to the file.
@@ -65,7 +67,7 @@ pub(crate) fn start(path: &Path, size: usize) -> io::Result<[Tape; 2]> {
             if let Err(error) = write(&file, &placed) {
                 tracing::warn!(%error, "cannot write the flight recorder's file");
             }
-            placed.waiting.fetch_sub(placed.chunk.bytes.len(), Ordering::Relaxed);
+            placed.waiting.fetch_sub(placed.size, Ordering::Relaxed);
         }
     })?;
     Ok(parts(size).map(|part| {
@@ -98,23 +100,22 @@ impl Tape {
                 self.lost += 1;
             }
         }
-        if self.lost >= ROOM {
+        if self.lost >= ROOM && self.waiting.load(Ordering::Relaxed) == 0 {
             recorder.lose(std::mem::take(&mut self.lost));
             // Until the next half begins.
             self.lost = 1;
         }
     }
 
-    /// Whether there is room for a chunk. One that is larger than all the room goes alone.
+    /// Whether there is room for a chunk.
     fn send(&self, chunk: Chunk, offset: u64, end: u64) -> bool {
-        let size = chunk.bytes.len();
-        let before = self.waiting.load(Ordering::Relaxed);
-        if before > 0 && before.saturating_add(size) > WAITING_BYTES {
+        let size = if chunk.begins_half { 0 } else { chunk.bytes.len() };
+        if self.waiting.load(Ordering::Relaxed).saturating_add(size) > WAITING_BYTES {
             return false;
         }
         self.waiting.fetch_add(size, Ordering::Relaxed);
         let waiting = Arc::clone(&self.waiting);
-        let sent = self.chunks.try_send(Placed { chunk, offset, end, waiting }).is_ok();
+        let sent = self.chunks.try_send(Placed { chunk, offset, end, waiting, size }).is_ok();
         if !sent {
             self.waiting.fetch_sub(size, Ordering::Relaxed);
         }

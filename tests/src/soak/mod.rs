@@ -285,7 +285,21 @@ fn write_idle(pair: &Pair, count: u32) -> Result<u32, Wrong> {
 }
 
 /// Copies each gateway's log, settings and flight recording.
+/// What a node's kernel has for the paths of packets; `ss` for traffic that stands still.
+const STATE: &str = "ip -d address; ip neigh; ip route; ip -6 route; bridge fdb show; \
+    nft list tables; nft list table arp twinwall-vrrp; nft list table inet twinwall-vrrp; \
+    ss -tanoi; uptime";
+
 fn keep(pair: &Pair, to: &Path) -> io::Result<()> {
+    for node in ["switch", "client", "server", "dmz", "gw-a", "gw-b"] {
+        let shown = pair.testbed().node(node).and_then(|node| {
+            // What one of them lacks doesn't matter.
+            node.run("sh", &["-c", &format!("exec 2>&1; {STATE}; true")])
+        });
+        let shown = shown.unwrap_or_else(|error| error.to_string());
+        fs::create_dir_all(to)?;
+        fs::write(to.join(format!("{node}.txt")), shown)?;
+    }
     for gateway in pair.testbed().gateways() {
         let folder = to.join(gateway.name());
         fs::create_dir_all(&folder)?;
