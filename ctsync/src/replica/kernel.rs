@@ -276,12 +276,19 @@ impl Replica {
         }
         let Some(entry) = self.store.entry(index).copied() else { return };
         self.store.set(index, Flags::KERNEL | Flags::HELD, false);
+        // Its time has run out before it was set right: the peer's packets don't count here. Once.
+        let ran_out = origin == Origin::Traffic;
+        let early = ran_out && entry.flags.any(Flags::WRITE | Flags::WRITING | Flags::UNPROVEN);
+        let carried = self.carries(entry.group, entry.flags);
         if entry.flags.has(Flags::DEAD) {
             self.forget_if_done(index);
-        } else if self.carries(entry.group, entry.flags) {
-            self.end_here(index, origin == Origin::Traffic, out);
+        } else if carried && !early {
+            self.end_here(index, ran_out, out);
         } else {
-            // It isn't for this node to end it.
+            // It isn't for this node to end it, or not yet.
+            if carried {
+                self.store.set(index, Flags::UNPROVEN, false);
+            }
             self.write_soon(index);
         }
     }

@@ -115,6 +115,31 @@ fn what_a_standby_finds_at_its_start_does_not_run_out() {
 }
 
 #[test]
+fn what_runs_out_before_a_takeover_could_set_it_right_lives_on() {
+    let mut world = World::scene();
+    let identity = world.open_sessions([2].into_iter()).remove(0).identity();
+    world.pass(20);
+    // B starts again and is active at once, with what it had left when A began to forward.
+    world.host_mut(B).node = None;
+    for (side, role) in [(A, Role::Backup), (B, Role::Active)] {
+        world.host_mut(side).roles.insert(GROUPS[0], role);
+    }
+    let expires = world.now + 1_000_000;
+    world.host_mut(B).kernel.table.get_mut(&identity).unwrap().expires = expires;
+    world.schedule(0, Due::Boot { side: B });
+    world.pass(2);
+    world.expire();
+    world.pass(20);
+    assert!(world.left(B, &identity).unwrap() >= 30);
+    assert!(world.left(A, &identity).is_some());
+    // Its own time counts from then on.
+    world.pass(120_000);
+    world.expire();
+    world.pass(20);
+    assert_eq!((world.left(A, &identity), world.left(B, &identity)), (None, None));
+}
+
+#[test]
 fn both_directions_flow_and_one_node_takes_all_and_gives_its_half_back() {
     let mut world = World::scene();
     let sessions = world.open_sessions(2..102);

@@ -155,7 +155,7 @@ fn build(guarded: &[IpAddr]) -> Result<Option<Gate>, gate::Error> {
 }
 
 fn keep(shared: &Shared, mut gate: Option<Gate>) {
-    let mut told = false;
+    let (mut told_stuck, mut told_error) = (false, false);
     loop {
         let wish = shared.lock();
         let waited = shared.changed.wait_timeout_while(wish, RENEW, |wish| !wish.changed);
@@ -168,11 +168,13 @@ fn keep(shared: &Shared, mut gate: Option<Gate>) {
         let since = milliseconds().saturating_sub(shared.seen.load(Ordering::Relaxed));
         let stuck = Duration::from_millis(since) > ALIVE && !owned.alive.is_empty();
         if stuck {
-            if !told {
+            if !std::mem::replace(&mut told_stuck, true) {
                 tracing::error!(milliseconds = since, "the VRRP thread is stuck: the gate shuts");
             }
-            told = true;
             continue;
+        }
+        if std::mem::take(&mut told_stuck) {
+            tracing::info!("the VRRP thread goes on: the gate opens");
         }
         let idle = wish.idle.pop_first();
         let begun: Vec<u32> = std::mem::take(&mut wish.begun).into_iter().collect();
@@ -186,12 +188,12 @@ fn keep(shared: &Shared, mut gate: Option<Gate>) {
         let outcome = outcome.and_then(|()| renew(&mut gate, &owned, shared));
         // Tried again with the next renewal; told once.
         if let Err(error) = &outcome
-            && !told
+            && !told_error
         {
             tracing::error!(%error, "cannot renew the gate for virtual addresses");
         }
-        told = outcome.is_err();
-        shared.lock().rebuild |= rebuilds && told;
+        told_error = outcome.is_err();
+        shared.lock().rebuild |= rebuilds && told_error;
         if !begun.is_empty()
             && let Err(error) = neighbour::forget_unresolved(&begun)
         {
