@@ -278,7 +278,8 @@ impl Replica {
         self.store.set(index, Flags::KERNEL | Flags::HELD, false);
         // Its time has run out before it was set right: the peer's packets don't count here. Once.
         let ran_out = origin == Origin::Traffic;
-        let early = ran_out && entry.flags.any(Flags::WRITE | Flags::WRITING | Flags::UNPROVEN);
+        let waits = entry.flags.any(Flags::WRITE | Flags::WRITING | Flags::UNPROVEN);
+        let early = ran_out && (waits || self.awaits_walk(index, entry.group));
         let carried = self.carries(entry.group, entry.flags);
         if entry.flags.has(Flags::DEAD) {
             self.forget_if_done(index);

@@ -86,6 +86,31 @@ pub(super) struct Walk {
     next_retry: Timestamp,
     /// Whether what was refused is tried again.
     retry: bool,
+    /// What this node has begun to carry since a walk was through: what its kernel has left of their
+    /// timeouts knows nothing of the packets that the peer has forwarded.
+    taken: Taken,
+}
+
+/// Groups that this node has become active for.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Taken {
+    groups: [u64; 4],
+    /// And for all of them together.
+    all: bool,
+}
+
+impl Taken {
+    fn set(&mut self, group: GroupTag, taken: bool) {
+        if let Some(bits) = self.groups.get_mut(usize::from(group.0 / 64)) {
+            let bit = 1 << (group.0 % 64);
+            *bits = *bits & !bit | if taken { bit } else { 0 };
+        }
+    }
+
+    fn has(&self, group: GroupTag) -> bool {
+        let bits = self.groups.get(usize::from(group.0 / 64)).copied().unwrap_or_default();
+        bits >> (group.0 % 64) & 1 != 0
+    }
 }
 
 impl Replica {
@@ -100,7 +125,8 @@ impl Replica {
             return;
         }
         let before = for_all(self.roles.roles.values().copied());
-        self.roles.roles = roles;
+        let roles_before = std::mem::replace(&mut self.roles.roles, roles);
+        self.note_taken(&roles_before, before);
         self.divide(now, before);
         if self.peer.liveness == Liveness::Alive {
             self.roles.contact_lost();
@@ -110,6 +136,30 @@ impl Replica {
         self.look_for_both_active(out);
         self.peer.next_beat = Timestamp::ZERO;
         self.begin_walk();
+    }
+
+    fn note_taken(&mut self, before: &BTreeMap<GroupTag, Role>, before_all: Role) {
+        for (group, role) in &self.roles.roles {
+            if *role != Role::Active {
+                self.walk.taken.set(*group, false);
+            } else if before.get(group) != Some(&Role::Active) {
+                self.walk.taken.set(*group, true);
+            }
+        }
+        let all = for_all(self.roles.roles.values().copied());
+        let begins = before_all != Role::Active;
+        self.walk.taken.all = all == Role::Active && (begins || self.walk.taken.all);
+    }
+
+    /// Whether this node has begun to carry sessions of a group, and a walk has yet to see to them.
+    fn is_taken(&self, group: GroupTag) -> bool {
+        let listed = self.roles.roles.contains_key(&group);
+        if listed { self.walk.taken.has(group) } else { self.walk.taken.all }
+    }
+
+    /// Whether the timeout of a session in the kernel is still to be set right after a takeover.
+    pub(super) fn awaits_walk(&self, index: Index, group: GroupTag) -> bool {
+        self.walk.at.is_some_and(|at| index >= at) && self.is_taken(group)
     }
 
     /// Whether this node forwards a session, so that its kernel's word on it counts.
@@ -164,6 +214,7 @@ impl Replica {
             self.walk.at = Some(to);
         } else {
             (self.walk.at, self.walk.refresh, self.walk.retry) = (None, false, false);
+            self.walk.taken = Taken::default();
         }
     }
 
@@ -181,7 +232,8 @@ impl Replica {
         }
         let held = entry.flags.has(Flags::HELD);
         let to_hold = !self.carries(entry.group, entry.flags);
-        if entry.flags.has(Flags::KERNEL) && (held != to_hold || (held && self.walk.refresh)) {
+        let anew = if to_hold { held && self.walk.refresh } else { self.is_taken(entry.group) };
+        if entry.flags.has(Flags::KERNEL) && (held != to_hold || anew) {
             self.extend_soon(index);
         }
     }

@@ -115,6 +115,20 @@ fn what_a_standby_finds_at_its_start_does_not_run_out() {
 }
 
 #[test]
+fn a_node_that_was_active_until_just_now_sets_timeouts_right_too() {
+    let mut world = World::scene();
+    let identity = world.open_sessions([2].into_iter()).remove(0).identity();
+    world.pass(20);
+    // A stood still, so that B took over, and takes back before it could hold anything.
+    let expires = world.now + 1_000_000_000;
+    world.host_mut(A).kernel.table.get_mut(&identity).unwrap().expires = expires;
+    world.move_group(GROUPS[0], B).unwrap();
+    world.move_group(GROUPS[0], A).unwrap();
+    world.pass(20);
+    assert_eq!(world.left(A, &identity), Some(99));
+}
+
+#[test]
 fn what_runs_out_before_a_takeover_could_set_it_right_lives_on() {
     let mut world = World::scene();
     let identity = world.open_sessions([2].into_iter()).remove(0).identity();
