@@ -5,6 +5,10 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
+/// How long [`eventually`] waits between two looks: as long as a look takes, in these bounds.
+const LEAST: Duration = Duration::from_millis(2);
+const MOST: Duration = Duration::from_secs(1);
+
 /// Names a file that gets a line for each skipped test.
 pub const SKIPPED_VARIABLE: &str = "TWINWALL_SKIPPED";
 
@@ -40,12 +44,14 @@ pub fn need<T>(test: &str, result: Result<T, Error>) -> Option<T> {
 pub fn eventually<T>(within: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + within;
     loop {
+        let begun = Instant::now();
         if let Some(value) = condition() {
             return Some(value);
         }
         if Instant::now() > deadline {
             return None;
         }
-        thread::sleep(Duration::from_millis(2));
+        // A look that takes long isn't to keep what is waited for from the processor.
+        thread::sleep(begun.elapsed().clamp(LEAST, MOST));
     }
 }

@@ -15,6 +15,9 @@ use std::time::Duration;
 const STRIDE: Index = 2048;
 /// What the kernel has refused is tried again after this time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// A node that forwards again before it could hold a session need not renew a timeout of more seconds
+/// than these.
+const SOON: u32 = 600;
 /// A walk waits while so many writes wait.
 const WRITES_WAITING: usize = 4096;
 
@@ -232,10 +235,18 @@ impl Replica {
         }
         let held = entry.flags.has(Flags::HELD);
         let to_hold = !self.carries(entry.group, entry.flags);
-        let anew = if to_hold { held && self.walk.refresh } else { self.is_taken(entry.group) };
+        let anew = match to_hold {
+            true => held && self.walk.refresh,
+            false => self.is_taken(entry.group) && self.runs_out_soon(index),
+        };
         if entry.flags.has(Flags::KERNEL) && (held != to_hold || anew) {
             self.extend_soon(index);
         }
+    }
+
+    /// Whether a session that wasn't held may run out by the time that the peer may have forwarded it.
+    fn runs_out_soon(&self, index: Index) -> bool {
+        self.store.get(index).is_some_and(|(session, _)| session.timeout < SOON)
     }
 
     pub(super) fn say_hello(&mut self, answer: bool) {

@@ -16,10 +16,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 use twinwall_control::{Request, SessionFilter, report, sync};
 
-/// How long the pair may take until both nodes have the same.
+/// How long the pair may take until both nodes have the same, and a counter until it rises: a machine
+/// that is shared may stand still for ten seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a counter may take to rise.
-const COUNTED: Duration = Duration::from_secs(10);
 
 /// Hosts that all sessions of the load have on one side.
 const HOSTS: [&str; 3] = ["10.0.0.5", "10.20.0.10", "2001:db8:10::5"];
@@ -126,7 +125,7 @@ impl Checks {
     /// Every lasting session is there and decided as before, and every other one by its rule.
     fn sessions(&self, pair: &Pair, side: Side) -> Result<(), Wrong> {
         let mut wrong = String::new();
-        let held = eventually(COUNTED, || {
+        let held = eventually(PATIENCE, || {
             wrong = match sessions_on(pair, side) {
                 Ok(found) => self.compare(&found),
                 Err(error) => error.to_string(),
@@ -225,7 +224,7 @@ pub fn carries(pair: &Pair, side: Side) -> Result<(), Wrong> {
     };
     let mut before = None;
     let mut still = Vec::new();
-    let met = eventually(COUNTED, || {
+    let met = eventually(PATIENCE, || {
         let now = packets().ok()?;
         let before = before.get_or_insert_with(|| now.clone());
         still = load::BUSY
@@ -235,7 +234,7 @@ pub fn carries(pair: &Pair, side: Side) -> Result<(), Wrong> {
         still.is_empty().then_some(())
     });
     let name = side.name();
-    met.ok_or_else(|| format!("{name}: nothing is counted by {still:?} for {COUNTED:?}"))
+    met.ok_or_else(|| format!("{name}: nothing is counted by {still:?} for {PATIENCE:?}"))
 }
 
 /// What a daemon says of replication.
