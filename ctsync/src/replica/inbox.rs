@@ -265,6 +265,10 @@ impl Replica {
             self.write_soon(index);
             return false;
         }
+        let found = flags.has(Flags::UNPROVEN) && self.carries(ours.group, flags);
+        if found && !dead && cleared == 0 && self.is_as_far(index, ours, &session, version) {
+            return false;
+        }
         // Such a bit is never cleared: it is another session with the same identity.
         let another = !dead && (cleared != 0 || !ours.updates_to(&session));
         if another && flags.has(Flags::KERNEL) {
@@ -274,6 +278,30 @@ impl Replica {
         self.peer_has(index);
         self.store.set(index, Flags::MINE | Flags::UNPROVEN, false);
         self.write_soon(index);
+        true
+    }
+
+    /// What this node found in its kernel when it started has had packets there since, of which the
+    /// peer knows nothing. If it lacks nothing that the peer knows, nothing of it is written: the
+    /// kernel may be further by now.
+    fn is_as_far(&mut self, index: Index, ours: &Session, theirs: &Session, version: u32) -> bool {
+        if !ours.updates_to(theirs) {
+            return false;
+        }
+        let mut joined = join(ours, theirs);
+        joined.mark = joined.mark & !self.config.owned | ours.mark & self.config.owned;
+        if !joined.same_but_timeout(ours) {
+            return false;
+        }
+        self.store.set(index, Flags::UNPROVEN, false);
+        if joined.same_but_timeout(&Session { mark: joined.mark, ..theirs.clone() }) {
+            self.store.update(index, &joined, version);
+            self.peer_has(index);
+        } else {
+            self.store.update(index, &joined, version.saturating_add(1));
+            self.store.set(index, Flags::MINE, true);
+            self.send_soon(index, false);
+        }
         true
     }
 

@@ -16,3 +16,4 @@ mod recording;
 mod shared;
 mod sim;
 mod simulation;
+mod takeover;
