@@ -20,11 +20,11 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use twinwall_recorder::{Chunk, Recorder, parts};
 
-/// Chunks that may wait to be written, and bytes of each machine. The whole state, with which a half
-/// begins, has room beyond that.
+/// Chunks that may wait to be written, and bytes of each machine. Beyond that, one chunk of each
+/// machine may wait with which a half begins: it holds the whole state.
 const WAITING: usize = 512;
 const WAITING_BYTES: usize = 512 << 10;
 /// Chunks that have to find room before the whole state is tried again.
@@ -35,16 +35,51 @@ struct Placed {
     chunk: Chunk,
     offset: u64,
     end: u64,
-    /// Bytes of the same machine that wait, and how many of them are this chunk's.
-    waiting: Arc<AtomicUsize>,
-    size: usize,
+    waiting: Arc<Waiting>,
+}
+
+/// What waits of a machine.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Chunks with which a half begins.
+    states: AtomicUsize,
+    /// Bytes of all others.
+    bytes: AtomicUsize,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        [&self.states, &self.bytes].iter().all(|count| count.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Takes room for a chunk, if there is any. Only one thread does.
+    fn take(&self, chunk: &Chunk) -> bool {
+        let (count, size, most) = self.of(chunk);
+        let room = count.load(Ordering::Relaxed).saturating_add(size) <= most;
+        if room {
+            count.fetch_add(size, Ordering::Relaxed);
+        }
+        room
+    }
+
+    fn give_back(&self, chunk: &Chunk) {
+        let (count, size, _) = self.of(chunk);
+        count.fetch_sub(size, Ordering::Relaxed);
+    }
+
+    fn of(&self, chunk: &Chunk) -> (&AtomicUsize, usize, usize) {
+        match chunk.begins_half {
+            true => (&self.states, 1, 1),
+            false => (&self.bytes, chunk.bytes.len(), WAITING_BYTES),
+        }
+    }
 }
 
 /// The way of one machine to the file.
 #[derive(Debug)]
 pub(crate) struct Tape {
     chunks: SyncSender<Placed>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     part: Range<usize>,
     number: u64,
     /// Chunks that got lost since the recorder was told.
@@ -67,7 +102,7 @@ pub(crate) fn start(path: &Path, size: usize) -> io::Result<[Tape; 2]> {
             if let Err(error) = write(&file, &placed) {
                 tracing::warn!(%error, "cannot write the flight recorder's file");
             }
-            placed.waiting.fetch_sub(placed.size, Ordering::Relaxed);
+            placed.waiting.give_back(&placed.chunk);
         }
     })?;
     Ok(parts(size).map(|part| {
@@ -100,7 +135,7 @@ impl Tape {
                 self.lost += 1;
             }
         }
-        if self.lost >= ROOM && self.waiting.load(Ordering::Relaxed) == 0 {
+        if self.lost >= ROOM && self.waiting.is_empty() {
             recorder.lose(std::mem::take(&mut self.lost));
             // Until the next half begins.
             self.lost = 1;
@@ -109,17 +144,17 @@ impl Tape {
 
     /// Whether there is room for a chunk.
     fn send(&self, chunk: Chunk, offset: u64, end: u64) -> bool {
-        let size = if chunk.begins_half { 0 } else { chunk.bytes.len() };
-        if self.waiting.load(Ordering::Relaxed).saturating_add(size) > WAITING_BYTES {
+        if !self.waiting.take(&chunk) {
             return false;
         }
-        self.waiting.fetch_add(size, Ordering::Relaxed);
         let waiting = Arc::clone(&self.waiting);
-        let sent = self.chunks.try_send(Placed { chunk, offset, end, waiting, size }).is_ok();
-        if !sent {
-            self.waiting.fetch_sub(size, Ordering::Relaxed);
+        match self.chunks.try_send(Placed { chunk, offset, end, waiting }) {
+            Ok(()) => true,
+            Err(TrySendError::Full(placed) | TrySendError::Disconnected(placed)) => {
+                self.waiting.give_back(&placed.chunk);
+                false
+            }
         }
-        sent
     }
 }
 

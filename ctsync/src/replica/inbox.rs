@@ -294,7 +294,9 @@ impl Replica {
             return false;
         }
         self.store.set(index, Flags::UNPROVEN, false);
-        if joined.same_but_timeout(&Session { mark: joined.mark, ..theirs.clone() }) {
+        let owned = self.config.owned;
+        let mark = theirs.mark & !owned | ours.mark & owned;
+        if joined.same_but_timeout(&Session { mark, ..theirs.clone() }) {
             self.store.update(index, &joined, version);
             self.peer_has(index);
         } else {

@@ -8,7 +8,7 @@ use crate::store::{Flags, Index};
 use crate::time::Timestamp;
 use crate::wire::{Hello, Section};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Entries that are looked at in one call, so that no call takes long.
@@ -76,7 +76,7 @@ pub(super) fn for_all(mut roles: impl Iterator<Item = Role>) -> Role {
 }
 
 /// Walks over all entries, a stretch with each call.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Walk {
     /// Where it goes on, if one is under way.
     at: Option<Index>,
@@ -91,29 +91,7 @@ pub(super) struct Walk {
     retry: bool,
     /// What this node has begun to carry since a walk was through: what its kernel has left of their
     /// timeouts knows nothing of the packets that the peer has forwarded.
-    taken: Taken,
-}
-
-/// Groups that this node has become active for.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Taken {
-    groups: [u64; 4],
-    /// And for all of them together.
-    all: bool,
-}
-
-impl Taken {
-    fn set(&mut self, group: GroupTag, taken: bool) {
-        if let Some(bits) = self.groups.get_mut(usize::from(group.0 / 64)) {
-            let bit = 1 << (group.0 % 64);
-            *bits = *bits & !bit | if taken { bit } else { 0 };
-        }
-    }
-
-    fn has(&self, group: GroupTag) -> bool {
-        let bits = self.groups.get(usize::from(group.0 / 64)).copied().unwrap_or_default();
-        bits >> (group.0 % 64) & 1 != 0
-    }
+    taken: BTreeSet<GroupTag>,
 }
 
 impl Replica {
@@ -129,7 +107,7 @@ impl Replica {
         }
         let before = for_all(self.roles.roles.values().copied());
         let roles_before = std::mem::replace(&mut self.roles.roles, roles);
-        self.note_taken(&roles_before, before);
+        self.note_taken(&roles_before);
         self.divide(now, before);
         if self.peer.liveness == Liveness::Alive {
             self.roles.contact_lost();
@@ -141,23 +119,22 @@ impl Replica {
         self.begin_walk();
     }
 
-    fn note_taken(&mut self, before: &BTreeMap<GroupTag, Role>, before_all: Role) {
+    fn note_taken(&mut self, before: &BTreeMap<GroupTag, Role>) {
         for (group, role) in &self.roles.roles {
             if *role != Role::Active {
-                self.walk.taken.set(*group, false);
+                self.walk.taken.remove(group);
             } else if before.get(group) != Some(&Role::Active) {
-                self.walk.taken.set(*group, true);
+                self.walk.taken.insert(*group);
             }
         }
-        let all = for_all(self.roles.roles.values().copied());
-        let begins = before_all != Role::Active;
-        self.walk.taken.all = all == Role::Active && (begins || self.walk.taken.all);
     }
 
     /// Whether this node has begun to carry sessions of a group, and a walk has yet to see to them.
+    /// Those of no group of their own are carried from when the last group is.
     fn is_taken(&self, group: GroupTag) -> bool {
         let listed = self.roles.roles.contains_key(&group);
-        if listed { self.walk.taken.has(group) } else { self.walk.taken.all }
+        let all = || self.roles.of(group) == Role::Active && !self.walk.taken.is_empty();
+        self.walk.taken.contains(&group) || !listed && all()
     }
 
     /// Whether the timeout of a session in the kernel is still to be set right after a takeover.
@@ -217,7 +194,7 @@ impl Replica {
             self.walk.at = Some(to);
         } else {
             (self.walk.at, self.walk.refresh, self.walk.retry) = (None, false, false);
-            self.walk.taken = Taken::default();
+            self.walk.taken.clear();
         }
     }
 
