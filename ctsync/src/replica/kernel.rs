@@ -276,9 +276,9 @@ impl Replica {
         }
         let Some(entry) = self.store.entry(index).copied() else { return };
         self.store.set(index, Flags::KERNEL | Flags::HELD, false);
-        // Its time has run out before it was set right: the peer's packets don't count here. Once.
+        // Its time has run out before it was set right: the peer's packets don't count here.
         let ran_out = origin == Origin::Traffic;
-        let waits = entry.flags.any(Flags::WRITE | Flags::WRITING | Flags::UNPROVEN);
+        let waits = entry.flags.any(Flags::WRITE | Flags::WRITING);
         let early = ran_out && (waits || self.awaits_walk(index, entry.group));
         let carried = self.carries(entry.group, entry.flags);
         if entry.flags.has(Flags::DEAD) {
@@ -287,9 +287,6 @@ impl Replica {
             self.end_here(index, ran_out, out);
         } else {
             // It isn't for this node to end it, or not yet.
-            if carried {
-                self.store.set(index, Flags::UNPROVEN, false);
-            }
             self.write_soon(index);
         }
     }

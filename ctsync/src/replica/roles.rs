@@ -139,7 +139,8 @@ impl Replica {
 
     /// Whether the timeout of a session in the kernel is still to be set right after a takeover.
     pub(super) fn awaits_walk(&self, index: Index, group: GroupTag) -> bool {
-        self.walk.at.is_some_and(|at| index >= at) && self.is_taken(group)
+        let unseen = self.walk.at.is_some_and(|at| index >= at) || !self.is_populated();
+        unseen && self.is_taken(group)
     }
 
     /// Whether this node forwards a session, so that its kernel's word on it counts.
@@ -194,7 +195,10 @@ impl Replica {
             self.walk.at = Some(to);
         } else {
             (self.walk.at, self.walk.refresh, self.walk.retry) = (None, false, false);
-            self.walk.taken.clear();
+            // What a dump still brings isn't seen to yet.
+            if self.is_populated() {
+                self.walk.taken.clear();
+            }
         }
     }
 
