@@ -9,6 +9,7 @@
 //! A thread of its own, since all of this may have to wait for others.
 
 use super::Error;
+use super::driver::REALTIME;
 use crate::clock::since_boot;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use twinwall_netlink::address::Batch;
 use twinwall_netlink::gate::{self, Gate};
 use twinwall_netlink::neighbour;
 use twinwall_netlink::socket::Socket;
+use twinwall_netlink::sys;
 
 /// How long the gate stays open without a renewal. Less than a second, with room for what is under
 /// way.
@@ -155,6 +157,10 @@ fn build(guarded: &[IpAddr]) -> Result<Option<Gate>, gate::Error> {
 }
 
 fn keep(shared: &Shared, mut gate: Option<Gate>) {
+    // Packets wait for the gate, while replication has much to do at a takeover.
+    if let Err(error) = sys::set_realtime(REALTIME) {
+        tracing::debug!(%error, "the gate is kept without real-time priority");
+    }
     let (mut told_stuck, mut told_error) = (false, false);
     loop {
         let wish = shared.lock();
