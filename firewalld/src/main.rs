@@ -4,8 +4,14 @@ use clap::Parser;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use twinwall_firewalld::{daemon, options::Options};
+use twinwall_netlink::sys;
+
+/// Blocks of memory of at least so many bytes are given back when they are freed. The whole state of
+/// replication, as the flight recorder writes it down now and then, has several MiB.
+const LARGE: usize = 1 << 20;
 
 fn main() -> ExitCode {
+    sys::return_freed_blocks(LARGE);
     let filter = EnvFilter::try_from_env("TWINWALL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // A full disk or a journal that hangs must not hold up adverts: a thread of its own writes, and
     // what comes while its queue of 128,000 lines is full is lost.

@@ -240,6 +240,24 @@ pub fn set_normal() -> io::Result<()> {
         .map(drop)
 }
 
+/// Has blocks of memory of at least so many bytes go back to the kernel as soon as they are freed.
+/// Otherwise glibc moves that bound up to the largest block that was ever freed, 32 MiB at most, and
+/// keeps what is below in the heap of each thread. See mallopt(3), `M_MMAP_THRESHOLD`; other
+/// libraries do as they like. Says whether it could.
+pub fn return_freed_blocks(bytes: usize) -> bool {
+    #[cfg(target_env = "gnu")]
+    {
+        let Ok(bytes) = i32::try_from(bytes) else { return false };
+        // SAFETY: the call takes two integers.
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) == 1 }
+    }
+    #[cfg(not(target_env = "gnu"))]
+    {
+        let _ = bytes;
+        false
+    }
+}
+
 /// The name of an interface, or `None` when there is none with this index.
 #[must_use]
 pub fn interface_name(index: u32) -> Option<String> {
@@ -301,5 +319,24 @@ mod tests {
             }
         });
         assert_eq!(policy.join().unwrap(), libc::SCHED_RR);
+    }
+
+    #[test]
+    #[cfg(target_env = "gnu")]
+    fn large_blocks_go_back_when_they_are_freed() {
+        fn resident() -> usize {
+            let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+            pages.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+        }
+        assert!(return_freed_blocks(1 << 20));
+        let before = resident();
+        // The largest block that was freed is what glibc would go by.
+        drop(vec![1_u8; 24 << 20]);
+        let large = vec![1_u8; 16 << 20];
+        let after_it = vec![1_u8; 64 << 10];
+        assert!(resident() > before + (16 << 20));
+        drop(large);
+        assert!(resident() < before + (8 << 20), "{before} and {}", resident());
+        drop(after_it);
     }
 }
