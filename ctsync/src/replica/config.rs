@@ -8,6 +8,13 @@ use std::time::Duration;
 
 /// Seconds: kernels count timeouts in up to 1,000 ticks a second with 31 bits.
 const LONGEST_HOLD: u32 = 2_000_000;
+/// What the kernel gives a TCP session at most that isn't established, in seconds, and one that is
+/// (`nf_conntrack_proto_tcp.c`).
+const TCP: u32 = 120;
+const TCP_ESTABLISHED: u32 = 432_000;
+/// The same for protocols that it doesn't know (`nf_conntrack_proto_generic.c`); UDP, ICMP and GRE
+/// have less.
+const OTHERS: u32 = 600;
 /// What a session has at least that was only found in a kernel, in seconds.
 const LEFT_AT_LEAST: u32 = 60;
 
@@ -92,6 +99,21 @@ impl Config {
             _ => coarse::rounded(session.timeout).saturating_mul(4).min(LONGEST_HOLD),
         };
         self.hold.max(longest)
+    }
+
+    /// The timeout of a session whose kernel says this one, in seconds. More than any packet gives
+    /// it is what [`Self::held`] gave, here or in an earlier run of the daemon; its own is the
+    /// kernel's default then.
+    pub(super) fn own(&self, session: &Session) -> u32 {
+        let (longest, own) = match session.proto {
+            Proto::Tcp(tcp) if tcp.state != TcpState::ESTABLISHED => (self.hold / 3, TCP),
+            Proto::None if session.expectation.is_none() => (self.hold / 3, OTHERS),
+            Proto::None => return session.timeout,
+            Proto::Tcp(_) | Proto::Sctp { .. } | Proto::Dccp { .. } => {
+                (coarse::LONGEST, TCP_ESTABLISHED)
+            }
+        };
+        if session.timeout > longest { own } else { session.timeout }
     }
 
     /// The timeout of a session that this node carries from now on, in seconds. What was only found

@@ -2,7 +2,7 @@
 
 use super::shared::SHOWN_AFTER;
 use super::{DumpReason, Output, Replica};
-use crate::model::{Delta, EventKind, Identity, KernelEvent, Origin};
+use crate::model::{Delta, EventKind, Identity, KernelEvent, Origin, Session};
 use crate::store::{Flags, Index};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,11 @@ impl Replica {
     /// Whether what the kernel had at the start is here.
     pub(super) fn is_populated(&self) -> bool {
         self.dump.populated
+    }
+
+    /// Whether a dump is under way, or one has to follow.
+    pub(super) fn is_dumping(&self) -> bool {
+        self.dump.running || self.dump.wanted.is_some()
     }
 
     pub(super) fn begin_dump(&mut self, reason: DumpReason, out: &mut Vec<Output>) {
@@ -157,11 +162,7 @@ impl Replica {
             self.dispute();
             return;
         }
-        let session = delta.begin();
-        if !session.is_valid() {
-            self.stats.unusable += 1;
-            return;
-        }
+        let Some(session) = self.usable(delta.begin()) else { return };
         if self.store.live() >= self.config.max_sessions {
             self.full(out);
             return;
@@ -204,10 +205,7 @@ impl Replica {
         } else {
             event.delta.merge_into(&mut session);
         }
-        if !session.is_valid() {
-            self.stats.unusable += 1;
-            return;
-        }
+        let Some(session) = self.usable(session) else { return };
         if event.origin == Origin::Local && !entry_carried {
             // This node's own key for a session that the peer carries.
             let owned = self.config.owned;
@@ -238,6 +236,14 @@ impl Replica {
         self.send_soon(index, false);
     }
 
+    /// A session as the kernel says it, with its own timeout, if it can be one.
+    fn usable(&mut self, mut session: Session) -> Option<Session> {
+        session.timeout = self.config.own(&session);
+        let usable = session.is_valid();
+        self.stats.unusable += u64::from(!usable);
+        usable.then_some(session)
+    }
+
     /// Between a change by traffic and the news of it, a write may have undone it.
     fn look_at_own_write(&mut self, index: Index, delta: &Delta) {
         if self.store.flags(index).any(Flags::DEAD | Flags::WRITE | Flags::WRITING) {
@@ -257,11 +263,7 @@ impl Replica {
 
     /// A session that had ended has begun again before everybody knew.
     fn begun_again(&mut self, index: Index, delta: &Delta, version: u32) {
-        let session = delta.begin();
-        if !session.is_valid() {
-            self.stats.unusable += 1;
-            return;
-        }
+        let Some(session) = self.usable(delta.begin()) else { return };
         self.store.update(index, &session, version.saturating_add(1));
         let gone = Flags::UNPROVEN | Flags::FOREIGN | Flags::REPLACE | Flags::HELD | Flags::WRITE;
         self.store.set(index, gone, false);
@@ -312,10 +314,8 @@ impl Replica {
         }
         let number = self.dump.number;
         let Some(index) = self.store.find(&delta.identity()) else {
-            let session = delta.begin();
-            if !session.is_valid() {
-                self.stats.unusable += 1;
-            } else if self.store.live() >= self.config.max_sessions {
+            let Some(session) = self.usable(delta.begin()) else { return };
+            if self.store.live() >= self.config.max_sessions {
                 self.full(out);
             } else {
                 let (version, flags) = if self.dump.first {

@@ -143,6 +143,13 @@ impl Replica {
         self.is_populated()
     }
 
+    /// Whether all sessions of the kernel are known, but for those of notifications that are still
+    /// to be read: no dump is under way, and none has to follow.
+    #[must_use]
+    pub fn knows_all(&self) -> bool {
+        self.is_populated() && !self.is_dumping()
+    }
+
     /// Takes an input in. What it brings about comes out now or with [`Input::Poll`], which is
     /// due at [`Self::next_deadline`].
     pub fn handle(&mut self, now: Timestamp, input: Input, out: &mut Vec<Output>) {

@@ -52,6 +52,26 @@ fn what_a_standby_finds_at_its_start_does_not_run_out() {
 }
 
 #[test]
+fn what_was_held_in_an_earlier_run_is_not_taken_for_a_timeout_of_its_own() {
+    let mut world = World::scene();
+    let opened = world.open_sessions((2..40).step_by(2));
+    let tcp = opened.iter().find(|session| session.original.protocol == 6).unwrap().identity();
+    world.pass(20);
+    assert!(world.left(B, &tcp).unwrap() >= u64::from(HOLD) - 1);
+    // Both daemons start again, and B is active. What each finds in its kernel has the same version,
+    // and that of B was held there: of a TCP session that isn't established the kernel's longest
+    // counts then.
+    for (side, role) in [(A, Role::Backup), (B, Role::Active)] {
+        world.host_mut(side).node = None;
+        world.host_mut(side).roles.insert(GROUPS[0], role);
+        world.schedule(0, Due::Boot { side });
+    }
+    world.pass(25);
+    let left = world.left(B, &tcp).unwrap();
+    assert!((60..=120).contains(&left), "{left} s");
+}
+
+#[test]
 fn a_daemon_that_returns_takes_nothing_back_in_the_kernel_that_forwards() {
     let mut world = World::scene();
     let identity = world.open_sessions([2].into_iter()).remove(0).identity();
