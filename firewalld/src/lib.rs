@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! daemon     puts the parts together, keeps them running, takes them apart
-//! ├─ worker      packets of new sessions to verdicts       packet, parent, snapshot, gate, journal
+//! ├─ worker      packets of new sessions to verdicts       packet, parent, snapshot, gate, delay,
+//! │                                                      journal
 //! ├─ engine      start, reload, sweep                      state, published, confirmed
 //! ├─ observer    status, rules, sessions, explain
 //! ├─ links, warden    what happens to interfaces and to the table
@@ -25,6 +26,7 @@ pub mod config;
 pub mod confirmed;
 pub mod conntrack;
 pub mod control;
+pub mod delay;
 pub mod desk;
 pub mod engine;
 pub mod gate;

@@ -56,6 +56,12 @@ pub fn read(packet: &Packet<'_>, marks: Marks, zones: &Zones) -> Option<Question
     })
 }
 
+/// The packet's upper-layer protocol, if it can be read.
+#[must_use]
+pub fn protocol(packet: &Packet<'_>) -> Option<u8> {
+    parse(packet.payload).ok().map(|parsed| parsed.outer.protocol)
+}
+
 /// The tuple in the session's original direction, of a packet that runs against it or not.
 fn original(fields: Fields, reversed: bool) -> Tuple {
     let Fields { src, dst, protocol, a, b } = fields;

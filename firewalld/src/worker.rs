@@ -3,8 +3,10 @@
 //! Each worker is a thread, owned by [`Workers`]. It ends when it is told to and its queue is
 //! empty, or when the queue fails, which ends the daemon: a daemon that no longer answers has to
 //! be restarted. Not here: the decision itself, see [`crate::snapshot`]; the way packets come and
-//! go, see [`crate::packet`].
+//! go, see [`crate::packet`]; and when packets have waited too long, see [`crate::delay`].
 
+use crate::clock::since_boot;
+use crate::delay::Delay;
 use crate::gate::Gate;
 use crate::journal::{Journal, Line};
 use crate::moved::{Moved, Tally};
@@ -17,10 +19,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use twinwall_netlink::dataplane::Marks;
 use twinwall_netlink::nfqueue::{Config, Error, Packet, Queue, Received, Waker};
+use twinwall_policy::flow::protocol;
 
-/// How long a worker waits for packets at a time. It has nothing else to do, so this only bounds
-/// how long a lost wake-up would go unnoticed.
-const WAIT: Duration = Duration::from_secs(1);
+/// How long a worker waits for packets at a time: it bounds how long a lost wake-up would go
+/// unnoticed, and how exactly a standstill is.
+const WAIT: Duration = Duration::from_millis(250);
 
 /// What a worker has counted.
 #[derive(Debug, Default)]
@@ -79,6 +82,7 @@ impl Workers {
                 shared: shared.clone(),
                 counts: counts.get(number).map(Arc::clone).unwrap_or_default(),
                 memory: Memory::default(),
+                delay: Delay::new(WAIT, since_boot()),
                 stop: Arc::clone(&stop),
             };
             let failed = failed.clone();
@@ -121,6 +125,7 @@ struct Worker {
     shared: Shared,
     counts: Arc<Counts>,
     memory: Memory,
+    delay: Delay,
     stop: Arc<AtomicBool>,
 }
 
@@ -135,21 +140,39 @@ impl Worker {
     fn run(mut self) -> Result<(), Error> {
         loop {
             let stopping = self.stop.load(Ordering::SeqCst);
-            let wait = if stopping { Duration::ZERO } else { WAIT };
-            match self.queue.receive(wait)? {
+            let wait = if stopping { Duration::ZERO } else { self.delay.wait() };
+            let received = self.queue.receive(wait)?;
+            self.delay.look(since_boot());
+            match received {
                 Received::Batch => self.batch()?,
                 Received::Timeout if stopping => return Ok(()),
+                Received::Timeout if wait.is_zero() => self.drained(),
                 Received::Timeout | Received::Woken => {}
             }
         }
     }
 
+    /// Nothing waits any more.
+    fn drained(&mut self) {
+        if let Some((stood_still, dropped)) = self.delay.drained() {
+            tracing::warn!(
+                "a worker stood still for {stood_still:?}: {dropped} TCP packets that waited were \
+                 dropped, their senders repeat them"
+            );
+        }
+    }
+
     fn batch(&mut self) -> Result<(), Error> {
-        let Self { number, queue, shared, counts, memory, .. } = self;
+        let Self { number, queue, shared, counts, memory, delay, .. } = self;
         let gate = Arc::clone(&shared.gate);
         gate.with(*number, |snapshot| {
             let (packets, verdicts) = queue.batch();
             for packet in packets {
+                if delay.is_late() && packet::protocol(&packet) == Some(protocol::TCP) {
+                    delay.drop_one();
+                    verdicts.drop(packet.id);
+                    continue;
+                }
                 match answer(&packet, snapshot, shared, memory, &counts.moved) {
                     Some(mark) => {
                         counts.classified.fetch_add(1, Ordering::Relaxed);

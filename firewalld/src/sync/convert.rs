@@ -52,15 +52,22 @@ pub(super) fn expected(expectation: &kernel::Expectation) -> Delta {
     delta
 }
 
+/// The original direction of a session, and the zone of both directions: what the kernel finds it by.
+pub(super) fn address(session: &Session) -> (kernel::Tuple, u16) {
+    let (original, both) = match session.zone.direction {
+        Direction::Both => (None, session.zone.id),
+        Direction::Original => (Some(session.zone.id), 0),
+        Direction::Reply => (None, 0),
+    };
+    (kernel_tuple(&session.original, original), both)
+}
+
 /// A session for the kernel, whole.
 pub(super) fn entry(session: &Session) -> kernel::Entry {
-    let (original_zone, reply_zone, both) = match session.zone.direction {
-        Direction::Both => (None, None, session.zone.id),
-        Direction::Original => (Some(session.zone.id), None, 0),
-        Direction::Reply => (None, Some(session.zone.id), 0),
-    };
-    let mut entry = kernel::Entry::new(kernel_tuple(&session.original, original_zone), both);
-    entry.reply = Some(kernel_tuple(&session.reply, reply_zone));
+    let (original, both) = address(session);
+    let reply = (session.zone.direction == Direction::Reply).then_some(session.zone.id);
+    let mut entry = kernel::Entry::new(original, both);
+    entry.reply = Some(kernel_tuple(&session.reply, reply));
     entry.status = Some(kernel::Status(session.status.0));
     entry.proto = kernel_proto(session.proto);
     entry.timeout = Some(session.timeout);

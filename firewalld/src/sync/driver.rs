@@ -106,6 +106,8 @@ pub(super) struct Driver {
     /// could forget their windows.
     stood_by: u64,
     forgotten: Option<u64>,
+    /// When windows are forgotten once more.
+    forget_again_at: Option<Timestamp>,
 }
 
 impl Driver {
@@ -168,6 +170,7 @@ impl Driver {
             active: Vec::new(),
             stood_by: 0,
             forgotten: None,
+            forget_again_at: None,
         })
     }
 
@@ -218,8 +221,9 @@ impl Driver {
                         "sync: {missing} after {wait:?}: this node may take over all the same"
                     );
                 }
+                self.forget_again(now);
                 if self.believe_at.take_if(|at| *at <= now).is_some() {
-                    self.ask(Job::Believe(self.policy()));
+                    self.ask(Job::Believe(self.policy(), self.sessions()));
                 }
             }
             let published = self.surroundings.published.load_full();

@@ -8,7 +8,7 @@ use super::convert;
 use super::filter::Filter;
 use super::pen::{Pen, Written};
 use super::rules::{self, Rules};
-use super::windows;
+use super::windows::{self, Sessions};
 use crate::snapshot::Policy;
 use crate::wake::Bell;
 use std::sync::Arc;
@@ -36,12 +36,12 @@ pub(super) enum Job {
     /// Digest the key table of a policy, after so many switches of policies.
     Rules(Arc<Policy>, u64),
     /// This node stands by, for so many times now: have the kernel forget windows.
-    Forget(Arc<Policy>, u64),
+    Forget(Arc<Policy>, Sessions, u64),
     /// The peer may have forwarded sessions of this node: have the kernel hold no packet against
     /// windows.
-    Loosen(Arc<Policy>),
+    Loosen(Arc<Policy>, Sessions),
     /// This node is active: have the kernel believe the windows that it has learnt.
-    Believe(Arc<Policy>),
+    Believe(Arc<Policy>, Sessions),
 }
 
 /// What came of jobs.
@@ -142,11 +142,13 @@ fn work(lister: Lister, jobs: &Receiver<Job>, tell: &SyncSender<Found>, bell: &B
     let Lister { filter, mut writer, standby, config } = lister;
     while let Ok(job) = jobs.recv() {
         let found = match job {
-            Job::Forget(policy, time) => {
-                let forgotten = windows::loosen(&mut writer, &filter, &policy).and_then(|()| {
-                    windows::forget(&mut writer, &filter, &policy, &standby, &config)
-                });
-                match forgotten {
+            Job::Forget(policy, sessions, time) => {
+                let mut forget = || {
+                    windows::loosen(&mut writer, &filter, &policy, &sessions)?;
+                    let how = (&*standby, &config);
+                    windows::forget(&mut writer, &filter, &policy, &sessions, how)
+                };
+                match forget() {
                     Ok(true) => Found::Forgotten(time),
                     Ok(false) => continue,
                     Err(error) => {
@@ -155,14 +157,14 @@ fn work(lister: Lister, jobs: &Receiver<Job>, tell: &SyncSender<Found>, bell: &B
                     }
                 }
             }
-            Job::Loosen(policy) => {
-                if let Err(error) = windows::loosen(&mut writer, &filter, &policy) {
+            Job::Loosen(policy, sessions) => {
+                if let Err(error) = windows::loosen(&mut writer, &filter, &policy, &sessions) {
                     tracing::warn!(%error, "cannot list sessions");
                 }
                 continue;
             }
-            Job::Believe(policy) => {
-                let left = windows::believe(&mut writer, &filter, &policy, &standby);
+            Job::Believe(policy, sessions) => {
+                let left = windows::believe(&mut writer, &filter, &policy, &sessions, &standby);
                 Found::Windowless(left.ok())
             }
             Job::Rules(policy, switches) => Found::Rules(rules::of(&policy.installed), switches),

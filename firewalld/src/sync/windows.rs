@@ -18,25 +18,59 @@ use super::convert;
 use super::filter::Filter;
 use crate::snapshot::Policy;
 use std::sync::atomic::{AtomicBool, Ordering};
-use twinwall_ctsync::replica::Config;
+use twinwall_ctsync::model::Proto;
+use twinwall_ctsync::replica::{Config, Replica};
 use twinwall_netlink::conntrack::{
-    Conntrack, Entry, Expectation, ProtoInfo, Request, Select, TcpEnd, TcpInfo, Writer,
+    Conntrack, Entry, Expectation, ProtoInfo, Request, Select, TcpEnd, TcpInfo, Tuple, TupleRef,
+    Writer,
 };
 use twinwall_netlink::socket::Error;
 
 /// Sessions that are changed at a time.
 const CHUNK: usize = 64;
+/// Sessions up to which each is looked up. While the kernel lists, its processor takes no packets
+/// before a message is full of sessions; in a table that is nearly empty that takes 7 ms and more
+/// (docs/kernel.md). Looking up takes some 3 us each.
+const LOOKED_UP: usize = 4096;
+
+/// The sessions of which the TCP ones are gone through.
+#[derive(Debug)]
+pub(super) enum Sessions {
+    /// Those that the kernel lists.
+    Listed,
+    /// These, by their original directions and zones.
+    Known(Vec<(Tuple, u16)>),
+}
+
+impl Sessions {
+    /// The best way to get at the sessions of a node.
+    pub(super) fn of(replica: &Replica) -> Self {
+        let (living, _) = replica.counts();
+        if !replica.knows_all() || living > LOOKED_UP {
+            return Self::Listed;
+        }
+        let sessions = replica.sessions().filter(|session| session.expectation.is_none());
+        let tcp = sessions.filter(|session| matches!(session.proto, Proto::Tcp(_)));
+        Self::Known(tcp.map(|session| convert::address(&session)).collect())
+    }
+}
 
 /// Has the kernel no longer hold packets against windows that it has learnt. That is right at any
 /// time, whatever this node is.
-pub(super) fn loosen(writer: &mut Writer, filter: &Filter, policy: &Policy) -> Result<(), Error> {
+pub(super) fn loosen(
+    writer: &mut Writer,
+    filter: &Filter,
+    policy: &Policy,
+    sessions: &Sessions,
+) -> Result<(), Error> {
     let mut set = |entries: &[Entry]| {
         let requests: Vec<Request<'_>> = entries.iter().map(|entry| liberal(entry, true)).collect();
         if let Err(error) = writer.write(&requests, &mut Vec::new()) {
             tracing::warn!(%error, "cannot keep sessions from being held against their windows");
         }
     };
-    each_tcp(filter, policy, |tcp| tcp.has_windows() && !all_liberal(tcp), &mut set)
+    let held = |tcp: &TcpInfo| tcp.has_windows() && !all_liberal(tcp);
+    each_tcp(sessions, filter, policy, held, &mut set)
 }
 
 /// Makes the TCP sessions anew that this node has forwarded, with their expectations, for as long
@@ -46,8 +80,8 @@ pub(super) fn forget(
     writer: &mut Writer,
     filter: &Filter,
     policy: &Policy,
-    standby: &AtomicBool,
-    config: &Config,
+    sessions: &Sessions,
+    (standby, config): (&AtomicBool, &Config),
 ) -> Result<bool, Error> {
     let mut expecting = Conntrack::open()?;
     let (mut done, mut all) = (0, true);
@@ -79,7 +113,7 @@ pub(super) fn forget(
         }
         done += entries.len();
     };
-    each_tcp(filter, policy, TcpInfo::has_windows, &mut renew)?;
+    each_tcp(sessions, filter, policy, TcpInfo::has_windows, &mut renew)?;
     tracing::debug!(done, all, "sync: windows are forgotten");
     Ok(all && standby.load(Ordering::Acquire))
 }
@@ -90,6 +124,7 @@ pub(super) fn believe(
     writer: &mut Writer,
     filter: &Filter,
     policy: &Policy,
+    sessions: &Sessions,
     standby: &AtomicBool,
 ) -> Result<u64, Error> {
     let mut left = 0;
@@ -105,19 +140,21 @@ pub(super) fn believe(
             tracing::warn!(%error, "cannot have sessions held against their windows");
         }
     };
-    each_tcp(filter, policy, is_liberal, &mut set)?;
+    each_tcp(sessions, filter, policy, is_liberal, &mut set)?;
     Ok(left)
 }
 
 /// Hands replicated TCP sessions that are of some kind over, a few at a time.
 fn each_tcp(
+    sessions: &Sessions,
     filter: &Filter,
     policy: &Policy,
     kind: impl Fn(&TcpInfo) -> bool,
     take: &mut impl FnMut(&[Entry]),
 ) -> Result<(), Error> {
+    let mut conntrack = Conntrack::open()?;
     let mut chunk: Vec<Entry> = Vec::with_capacity(CHUNK);
-    Conntrack::open()?.entries(Select::default(), |entry| {
+    let mut look_at = |entry: Entry| {
         if tcp(&entry).is_some_and(|tcp| kind(&tcp)) && filter.takes(&entry, policy) {
             chunk.push(entry);
         }
@@ -125,7 +162,19 @@ fn each_tcp(
             take(&chunk);
             chunk.clear();
         }
-    })?;
+    };
+    match sessions {
+        Sessions::Listed => {
+            conntrack.entries(Select::default(), look_at)?;
+        }
+        Sessions::Known(sessions) => {
+            for (original, zone) in sessions {
+                // One that has ended meanwhile needs nothing.
+                let found = conntrack.entry(TupleRef::Original(original), *zone)?;
+                found.into_iter().for_each(&mut look_at);
+            }
+        }
+    }
     take(&chunk);
     Ok(())
 }

@@ -60,7 +60,7 @@ impl Driver {
         };
         if both && !self.hands.standby.load(Ordering::Acquire) {
             (self.forgotten, self.believe_at) = (None, None);
-            self.ask_first(Job::Loosen(self.policy()));
+            self.ask_first(Job::Loosen(self.policy(), self.sessions()));
         }
     }
 

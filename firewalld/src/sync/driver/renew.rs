@@ -10,6 +10,7 @@ use super::super::kernel::{self, Job};
 use super::super::settings::Settings;
 use super::super::silence::Silence;
 use super::super::socket::Datagrams;
+use super::super::windows::Sessions;
 use super::super::{Error, keys};
 use super::{Driver, Timestamp};
 use std::sync::atomic::Ordering;
@@ -79,7 +80,7 @@ impl Driver {
         self.jobs.clear();
         if !self.has_forgotten() {
             // What the thread before was at went with it.
-            self.ask_first(Job::Forget(self.policy(), self.stood_by));
+            self.ask_first(Job::Forget(self.policy(), Sessions::Listed, self.stood_by));
         }
         self.out.clear();
         self.exchange.begin_anew();

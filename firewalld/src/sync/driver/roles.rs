@@ -5,12 +5,18 @@
 //! are (crate twinwall-ctsync).
 
 use super::super::kernel::{Hands, Job};
+use super::super::windows::Sessions;
 use super::work::ports;
 use super::{Driver, SETTLED};
 use std::io;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use twinwall_ctsync::model::{GroupTag, Role};
 use twinwall_ctsync::time::Timestamp;
+
+/// When windows are forgotten a second time. What began just before this node stood by was perhaps
+/// not known yet, when sessions are looked up and not listed.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Whether the kernel holds no packet against TCP windows.
 const LIBERAL: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal";
@@ -37,12 +43,11 @@ impl Driver {
         self.node.set_roles(now, roles, &mut self.out);
         if standby && !before {
             self.stood_by += 1;
-            // A list of all sessions can wait, this can't: until it is done, this node couldn't go
-            // on where it was.
-            self.ask_first(Job::Forget(self.policy(), self.stood_by));
+            self.forget();
+            self.forget_again_at = Some(now.after(AGAIN));
         } else if several && gives_up {
             // Their windows are old when the sessions of that group come back.
-            self.ask(Job::Loosen(self.policy()));
+            self.ask(Job::Loosen(self.policy(), self.sessions()));
         }
         // With several groups a session's directions may take different nodes, which then know
         // half of its windows each.
@@ -52,6 +57,25 @@ impl Driver {
             (false, false) if !several => self.believe_at,
             _ => None,
         };
+    }
+
+    /// Has windows forgotten. A list of all sessions can wait, this can't: until it is done, this
+    /// node couldn't go on where it was.
+    pub(super) fn forget(&mut self) {
+        self.ask_first(Job::Forget(self.policy(), self.sessions(), self.stood_by));
+    }
+
+    /// Does it a second time when that is due.
+    pub(super) fn forget_again(&mut self, now: Timestamp) {
+        let due = self.forget_again_at.take_if(|at| *at <= now).is_some();
+        if due && self.hands.standby.load(Ordering::Acquire) {
+            self.forget();
+        }
+    }
+
+    /// The sessions that windows concern.
+    pub(super) fn sessions(&self) -> Sessions {
+        Sessions::of(self.node.replica())
     }
 
     /// Whether this node forwards, or its kernel knows no old windows.
