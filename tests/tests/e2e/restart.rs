@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 use twinwall_control::report::Session;
+use twinwall_testbed::Signal;
 use twinwall_testbed::testing::eventually;
-use twinwall_testbed::traffic::report::{Reception, UdpSend};
+use twinwall_testbed::traffic::report::{Outcome, Reception, Tcp, UdpSend};
 
 /// Packets a second in these tests.
 const RATE: u64 = 5_000;
@@ -118,6 +119,33 @@ fn a_policy_that_was_edited_while_the_daemon_was_dead_is_a_reload() {
     assert!(kept.iter().all(|(session, key)| keys_before[session] == *key), "the same keys");
     let totals = load.finish();
     (0..3).for_each(|lane| totals.assert_whole(lane));
+}
+
+#[test]
+fn a_syn_that_its_sender_has_repeated_does_not_come_when_a_stopped_daemon_goes_on() {
+    let rule = "seq: 10, name: web, from: lan, to: wan, service: { tcp: 7001 }, action: accept";
+    let Some(bed) = Bed::up("SIGSTOP: late packets", &policy(&[rule])) else { return };
+    let condition = ["tcp dport 7001 tcp flags & (syn | ack) == syn"];
+    bed.watch("forward", "came", &condition);
+    bed.watch_passed("forward", "went", &condition);
+    for (to, n) in OUTSIDE.into_iter().zip(1..) {
+        let to = at(to, 7001);
+        let _server = bed.serve("server", &format!("tcp-serve --listen {to}"));
+        bed.gateway.signal(Signal::STOP).unwrap();
+        let client = bed
+            .start("client", &format!("tcp-connect --to {to} --bytes 1000 --connect-timeout 20"));
+        let came = bed.seen("came").packets;
+        bed.wait("a SYN and its repetition wait", || {
+            (bed.seen("came").packets >= came + 2).then_some(())
+        });
+        bed.gateway.signal(Signal::CONT).unwrap();
+        let report: Tcp = client.report().unwrap();
+        assert_eq!(report.count(Outcome::Completed), 1, "{report:?}");
+        // That with which the handshake went on.
+        assert_eq!(bed.seen("went").packets, n);
+        let told = bed.gateway.log().matches("TCP packets that waited were dropped").count();
+        assert!(told as u64 >= n, "{}", bed.gateway.log());
+    }
 }
 
 /// Reloads one policy after the other until the daemon is killed, at a moment within a reload that
