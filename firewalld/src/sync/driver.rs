@@ -13,7 +13,7 @@ mod work;
 
 use super::filter::Filter;
 use super::identity::{identity, random};
-use super::kernel::{self, Hands, Job};
+use super::kernel::{self, Hands, Job, Standing};
 use super::masters::Masters;
 use super::notification::kernel_event;
 use super::offers::Exchange;
@@ -105,7 +105,7 @@ pub(super) struct Driver {
     /// How often this node began to stand by, and the last of these times in which all sessions
     /// could forget their windows.
     stood_by: u64,
-    forgotten: Option<u64>,
+    forgotten: Option<Standing>,
     /// When windows are forgotten once more.
     forget_again_at: Option<Timestamp>,
 }

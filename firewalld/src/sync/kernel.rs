@@ -28,6 +28,15 @@ const CHUNK: usize = 256;
 /// The real-time priority of the thread that writes, while this node stands by.
 const REALTIME: i32 = 1;
 
+/// One of the times that this node stands by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Which one.
+    pub(super) time: u64,
+    /// Whether windows are forgotten for the second time in it.
+    pub(super) again: bool,
+}
+
 /// Something to be done besides writing.
 #[derive(Debug)]
 pub(super) enum Job {
@@ -35,8 +44,8 @@ pub(super) enum Job {
     Dump(Arc<Policy>),
     /// Digest the key table of a policy, after so many switches of policies.
     Rules(Arc<Policy>, u64),
-    /// This node stands by, for so many times now: have the kernel forget windows.
-    Forget(Arc<Policy>, Sessions, u64),
+    /// This node stands by: have the kernel forget windows.
+    Forget(Arc<Policy>, Sessions, Standing),
     /// The peer may have forwarded sessions of this node: have the kernel hold no packet against
     /// windows.
     Loosen(Arc<Policy>, Sessions),
@@ -56,8 +65,8 @@ pub(super) enum Found {
     },
     /// A key table, and which job it was.
     Rules(Rules, u64),
-    /// All windows are forgotten, since this node stands by for so many times.
-    Forgotten(u64),
+    /// All windows are forgotten.
+    Forgotten(Standing),
     /// So many sessions have no windows yet, or it isn't known how many.
     Windowless(Option<u64>),
 }
@@ -142,14 +151,14 @@ fn work(lister: Lister, jobs: &Receiver<Job>, tell: &SyncSender<Found>, bell: &B
     let Lister { filter, mut writer, standby, config } = lister;
     while let Ok(job) = jobs.recv() {
         let found = match job {
-            Job::Forget(policy, sessions, time) => {
+            Job::Forget(policy, sessions, standing) => {
                 let mut forget = || {
                     windows::loosen(&mut writer, &filter, &policy, &sessions)?;
                     let how = (&*standby, &config);
                     windows::forget(&mut writer, &filter, &policy, &sessions, how)
                 };
                 match forget() {
-                    Ok(true) => Found::Forgotten(time),
+                    Ok(true) => Found::Forgotten(standing),
                     Ok(false) => continue,
                     Err(error) => {
                         tracing::warn!(%error, "cannot list sessions");

@@ -6,7 +6,7 @@
 
 use super::super::filter::Filter;
 use super::super::identity::{identity, random};
-use super::super::kernel::{self, Job};
+use super::super::kernel;
 use super::super::settings::Settings;
 use super::super::silence::Silence;
 use super::super::socket::Datagrams;
@@ -78,10 +78,11 @@ impl Driver {
         self.to_write.clear();
         self.handed_on = 0;
         self.jobs.clear();
+        // What the thread before was at went with it.
         if !self.has_forgotten() {
-            // What the thread before was at went with it.
-            self.ask_first(Job::Forget(self.policy(), Sessions::Listed, self.stood_by));
+            self.forget(Sessions::Listed, false);
         }
+        self.forget_later(now);
         self.out.clear();
         self.exchange.begin_anew();
         (self.table, self.table_changes) = (None, false);

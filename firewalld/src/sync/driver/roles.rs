@@ -4,7 +4,7 @@
 //! Goes in: roles. Comes out: jobs for the listing thread, and a filter. Not here: whose sessions
 //! are (crate twinwall-ctsync).
 
-use super::super::kernel::{Hands, Job};
+use super::super::kernel::{Hands, Job, Standing};
 use super::super::windows::Sessions;
 use super::work::ports;
 use super::{Driver, SETTLED};
@@ -14,9 +14,11 @@ use std::time::Duration;
 use twinwall_ctsync::model::{GroupTag, Role};
 use twinwall_ctsync::time::Timestamp;
 
-/// When windows are forgotten a second time. What began just before this node stood by was perhaps
-/// not known yet, when sessions are looked up and not listed.
-const AGAIN: Duration = Duration::from_secs(1);
+/// When windows are forgotten a second time. Until its interfaces are off, a second after it gave up,
+/// packets may still come to this node and give sessions windows anew: a switch that hears its
+/// interfaces leave their multicast groups sends it IPv6 packets for a moment. And what began just
+/// before was perhaps not known yet. Only then windows can be believed after the next takeover.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Whether the kernel holds no packet against TCP windows.
 const LIBERAL: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal";
@@ -43,15 +45,16 @@ impl Driver {
         self.node.set_roles(now, roles, &mut self.out);
         if standby && !before {
             self.stood_by += 1;
-            self.forget();
-            self.forget_again_at = Some(now.after(AGAIN));
+            self.forget(self.sessions(), false);
+            self.forget_later(now);
         } else if several && gives_up {
             // Their windows are old when the sessions of that group come back.
             self.ask(Job::Loosen(self.policy(), self.sessions()));
         }
         // With several groups a session's directions may take different nodes, which then know
         // half of its windows each.
-        let right = !several && self.forgotten == Some(self.stood_by);
+        let twice = Standing { time: self.stood_by, again: true };
+        let right = !several && self.forgotten == Some(twice);
         self.believe_at = match (before, standby) {
             (true, false) if right => Some(now.after(SETTLED)),
             (false, false) if !several => self.believe_at,
@@ -61,15 +64,21 @@ impl Driver {
 
     /// Has windows forgotten. A list of all sessions can wait, this can't: until it is done, this
     /// node couldn't go on where it was.
-    pub(super) fn forget(&mut self) {
-        self.ask_first(Job::Forget(self.policy(), self.sessions(), self.stood_by));
+    pub(super) fn forget(&mut self, sessions: Sessions, again: bool) {
+        let standing = Standing { time: self.stood_by, again };
+        self.ask_first(Job::Forget(self.policy(), sessions, standing));
+    }
+
+    /// Has it done a second time after a while.
+    pub(super) fn forget_later(&mut self, now: Timestamp) {
+        self.forget_again_at = Some(now.after(AGAIN));
     }
 
     /// Does it a second time when that is due.
     pub(super) fn forget_again(&mut self, now: Timestamp) {
         let due = self.forget_again_at.take_if(|at| *at <= now).is_some();
         if due && self.hands.standby.load(Ordering::Acquire) {
-            self.forget();
+            self.forget(self.sessions(), true);
         }
     }
 
@@ -80,7 +89,8 @@ impl Driver {
 
     /// Whether this node forwards, or its kernel knows no old windows.
     pub(super) fn has_forgotten(&self) -> bool {
-        !self.hands.standby.load(Ordering::Acquire) || self.forgotten == Some(self.stood_by)
+        !self.hands.standby.load(Ordering::Acquire)
+            || self.forgotten.is_some_and(|standing| standing.time == self.stood_by)
     }
 
     /// Leaves out the notifications of what these threads write. With several groups the answer to a

@@ -58,7 +58,7 @@ impl Driver {
                     }
                 }
                 Found::End { complete } => self.node.dump_end(now, complete, &mut self.out),
-                Found::Forgotten(time) => self.forgotten = Some(time),
+                Found::Forgotten(standing) => self.forgotten = Some(standing),
                 Found::Windowless(left) => {
                     let standby = self.hands.standby.load(Ordering::Acquire);
                     let again = !standby && left.is_none_or(|left| left > 0);
