@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use twinwall_ctsync::model::Delta;
-use twinwall_ctsync::replica::{Config, Write};
+use twinwall_ctsync::replica::{Config, Write, WriteOp};
 use twinwall_netlink::conntrack::{Conntrack, Select, Writer};
 use twinwall_netlink::socket::Error;
 use twinwall_netlink::sys;
@@ -118,9 +118,10 @@ fn write_all(
 ) {
     let mut urgent = false;
     while let Ok((batch, writes)) = writes.recv() {
-        let standby = standby.load(Ordering::Acquire);
-        if standby != std::mem::replace(&mut urgent, standby) {
-            hurry(standby);
+        let matters = writes.iter().any(|write| write.op != WriteOp::Timeout);
+        let now = matters && standby.load(Ordering::Acquire);
+        if now != std::mem::replace(&mut urgent, now) {
+            hurry(now);
         }
         if tell.send(pen.write(batch, &writes)).is_err() {
             return;
@@ -130,8 +131,9 @@ fn write_all(
 }
 
 /// On a node that stands by, nothing is more urgent than to have what the other one has. On one
-/// that forwards, packets are. Forgetting windows isn't urgent: at a fail-back it would keep the
-/// processor from packets, and whoever takes over waits for it.
+/// that forwards, packets are. Forgetting windows isn't urgent, nor are the timeouts of a standby
+/// node: at a fail-back they would keep the processor from packets, and whoever takes over waits for
+/// it.
 fn hurry(urgent: bool) {
     let set = if urgent { sys::set_realtime(REALTIME) } else { sys::set_normal() };
     if let Err(error) = set {
