@@ -12,6 +12,7 @@ use super::family::{Family, Pair, Probe, Seeds};
 use super::pile::Piles;
 use super::plan::Plan;
 use super::publish::Flux;
+pub(super) use super::publish::NOTHING;
 use super::record::{ALL_ZONES, Compared, EMPTY, Entry, Record, Records};
 use super::words::Words;
 use super::zones::Zones;
@@ -56,13 +57,14 @@ pub(super) struct Search {
     pub(super) classes: u64,
 }
 
-/// More than any order.
-pub(super) const NOTHING: u64 = 1 << 32;
-
 impl View<'_> {
+    /// The order of a rule of this flux, or [`NOTHING`]; `order` is what its record says.
     #[inline]
-    pub(super) fn counts(&self, flux: u32) -> bool {
-        flux == 0 || self.flux.get(flux as usize).is_some_and(|flux| flux.counts(self.version))
+    pub(super) fn order(&self, flux: u32, order: u64) -> u64 {
+        if flux == 0 {
+            return order;
+        }
+        self.flux.get(flux as usize).map_or(NOTHING, |flux| flux.order(self.version, order))
     }
 }
 
@@ -116,19 +118,23 @@ impl<A: Family> Index<A> {
         key.hash(probe.addresses, probe.rest, &self.plan.seeds)
     }
 
-    /// Whether an odd record that matches a header decides it: whether its rule counts, its zones.
+    /// The order with which an odd record that matches a header decides it, by whether its rule
+    /// counts or has another order, and by its zones; [`NOTHING`] if it doesn't.
     #[inline]
     fn allowed(
         &self,
         record: &Record<A::Cell>,
+        order: u64,
         probe: &Probe<A>,
         view: &View<'_>,
         verify: &impl Fn(u64) -> bool,
-    ) -> bool {
+    ) -> u64 {
         let state = record.state();
-        view.counts(state.flux)
+        let order = view.order(state.flux, order);
+        let allowed = order != NOTHING
             && (state.zones == ALL_ZONES || view.zones.hold(state.zones, probe.from(), probe.to()))
-            && (!state.coarse || verify(record.value()))
+            && (!state.coarse || verify(record.value()));
+        if allowed { order } else { NOTHING }
     }
 
     /// Compares a header with all that is under a hash beside the records of the hash's own bucket.
@@ -200,11 +206,11 @@ impl<A: Family> Index<A> {
         let Compared { matches, head } = record.compare(probe);
         // One of another table is left to that table: the shadow of a rule takes for granted that
         // all with its key are compared, too.
-        let mut matches = matches & (search.table >> head.class() & 1 != 0);
+        let matches = matches & (search.table >> head.class() & 1 != 0);
+        let mut order = u64::from(head.order());
         if matches & head.odd() {
-            matches = self.allowed(record, probe, view, verify);
+            order = self.allowed(record, order, probe, view, verify);
         }
-        let order = u64::from(head.order());
         // All bits when it is better, none otherwise.
         let better = u64::from(matches & (order < search.order)).wrapping_neg();
         search.order ^= (search.order ^ order) & better;

@@ -77,10 +77,16 @@ impl Ledger {
         }
     }
 
-    /// A flux with these numbers.
-    pub(super) fn flux(&mut self, generation: &Generation, born: u64, dies: u64) -> Option<u32> {
+    /// A flux with these numbers, see [`Flux::set`](super::publish::Flux::set).
+    pub(super) fn flux(
+        &mut self,
+        generation: &Generation,
+        since: u64,
+        before: u64,
+        dies: u64,
+    ) -> Option<u32> {
         let flux = self.fluxes.take()?;
-        generation.flux.get(flux as usize)?.set(born, dies);
+        generation.flux.get(flux as usize)?.set(since, before, dies);
         Some(flux)
     }
 

@@ -139,6 +139,7 @@ impl<A: Family> Index<A> {
             // Those beside the tree are not told of rules that come after them.
             if let Some(record) = self.records.get(number) {
                 record.set_shadow(u64::MAX);
+                record.set_state(State { piled: true, ..record.state() });
             }
             return true;
         }
@@ -154,6 +155,24 @@ impl<A: Family> Index<A> {
         let Some(new) = self.pile_up(spot.hash, rules.into_iter()) else { return false };
         self.buckets.replace(spot.hash, PILE | pile, PILE | new);
         true
+    }
+
+    /// Whether a rule can get another order where it is: there is nothing yet that readers have to
+    /// know of it, and no pile sorts it by its order. No rule is in the way of nothing. Writer only.
+    pub(super) fn movable(&self, number: u32) -> bool {
+        self.records.get(number).is_none_or(|record| {
+            let State { flux, piled, .. } = record.state();
+            flux == 0 && !piled
+        })
+    }
+
+    /// Gives a rule another order where it is, from an update on that its flux says. Writer only.
+    pub(super) fn reorder(&self, number: u32, order: u32, flux: u32) {
+        let Some(record) = self.records.get(number) else { return };
+        let entry = Entry { order, ..record.entry() };
+        self.note_best(record.head().class(), order);
+        self.cast_moving(number, &entry);
+        record.reorder(order, State { flux, ..record.state() });
     }
 
     /// Takes a rule that no reader sees any more away from where it is found. Piles forget theirs
@@ -186,16 +205,23 @@ impl<A: Family> Index<A> {
         if let Some(record) = self.records.get(number) {
             record.write(entry, class, flux);
         }
+        self.note_best(class, entry.order);
+    }
+
+    fn note_best(&self, class: u8, order: u32) {
         if let Some(best) = self.best.get(usize::from(class)) {
-            best.store(best.load(Relaxed).min(entry.order), Relaxed);
+            best.store(best.load(Relaxed).min(order), Relaxed);
         }
     }
 
     /// Makes a pile of the rules in these records.
     fn pile_up(&self, hash: u64, numbers: impl Iterator<Item = u32>) -> Option<u32> {
-        let entries: Vec<(u32, Entry<A>)> = numbers
-            .filter_map(|number| Some((number, self.records.get(number)?.entry())))
-            .collect();
+        let of = |number: u32| {
+            let record = self.records.get(number)?;
+            record.set_state(State { piled: true, ..record.state() });
+            Some((number, record.entry()))
+        };
+        let entries: Vec<(u32, Entry<A>)> = numbers.filter_map(of).collect();
         let skip = |side: fn(&Entry<A>) -> (A, u8)| {
             let mut long = entries.iter().map(|(_, entry)| side(entry)).filter(|(_, len)| *len > 0);
             let first = long.next().map_or(A::ZERO, |(address, _)| address);

@@ -5,14 +5,15 @@
 //! ports      bounds of the ports, see [`edges`]
 //! order      order | bits that source << 32 and destination << 40 leave open | protocol << 48
 //!            | whether the protocol counts << 56 | class << 57 | odd << 63
-//! state      zones | coarse << 24 | flux << 32
+//! state      zones | coarse << 24 | on a pile << 25 | flux << 32
 //! shadow     classes that can hold a rule that decides before this one
 //! value      what a hit carries
 //! ```
 //!
-//! A record is odd if its state says anything: a match is no hit then unless the state allows it.
-//! A record is written while no reader can see its rule, apart from `odd`, `state` and `shadow`.
-//! Flux says whether the rule came or is to go lately, see [`super::publish`]; 0 stands for neither.
+//! A record is odd if its state says anything but that it is on a pile: a match is no hit then unless
+//! the state allows it. A record is written while no reader can see its rule, apart from the order,
+//! `odd`, `state` and `shadow`. Flux says whether the rule came, moved or is to go lately, see
+//! [`super::publish`]; 0 stands for none of it.
 
 use super::family::{Family, Pair, Probe, edges};
 use super::simd;
@@ -30,6 +31,7 @@ pub(super) const ALL_ZONES: u32 = 0;
 const PROTOCOL: u64 = 1 << 56;
 const ODD: u64 = 1 << 63;
 const COARSE: u64 = 1 << 24;
+const PILED: u64 = 1 << 25;
 
 /// One rule; see the module's text.
 #[derive(Debug, Default)]
@@ -76,6 +78,8 @@ pub(super) struct Head(u64);
 pub(super) struct State {
     pub(super) zones: u32,
     pub(super) coarse: bool,
+    /// Whether it is found by way of a pile. Nothing that a lookup has to know.
+    pub(super) piled: bool,
     pub(super) flux: u32,
 }
 
@@ -109,16 +113,28 @@ impl<C> Record<C> {
         self.order.store(u64::from(entry.order) | cuts | protocol | class | ODD, Relaxed);
         self.shadow.store(u64::MAX, Relaxed);
         self.value.store(entry.value, Relaxed);
-        self.set_state(State { zones: entry.zones, coarse: entry.coarse, flux });
+        self.set_state(State { zones: entry.zones, coarse: entry.coarse, piled: false, flux });
     }
 
     pub(super) fn set_state(&self, state: State) {
-        let coarse = if state.coarse { COARSE } else { 0 };
-        let word = u64::from(state.zones) | coarse | u64::from(state.flux) << 32;
-        // Whoever sees the new flux sees what was written before.
+        self.set(self.order.load(Relaxed), state);
+    }
+
+    /// Gives the rule another order; which of the two counts for a reader goes by the flux.
+    pub(super) fn reorder(&self, order: u32, state: State) {
+        self.set(self.order.load(Relaxed) >> 32 << 32 | u64::from(order), state);
+    }
+
+    fn set(&self, order: u64, state: State) {
+        let bit = |bit: u64, set: bool| if set { bit } else { 0 };
+        let word = u64::from(state.zones)
+            | bit(COARSE, state.coarse)
+            | bit(PILED, state.piled)
+            | u64::from(state.flux) << 32;
+        // Whoever sees the new flux sees what was written before; whoever sees the new order sees
+        // the flux.
         self.state.store(word, Release);
-        let order = self.order.load(Relaxed) & !ODD;
-        self.order.store(order | if word == 0 { 0 } else { ODD }, Release);
+        self.order.store(order & !ODD | bit(ODD, word & !PILED != 0), Release);
     }
 
     #[inline]
@@ -127,6 +143,7 @@ impl<C> Record<C> {
         State {
             zones: word as u32 & 0xff_ffff,
             coarse: word & COARSE != 0,
+            piled: word & PILED != 0,
             flux: (word >> 32) as u32,
         }
     }
@@ -227,7 +244,7 @@ impl<A: Family> Records<A> {
     pub(super) fn new(count: usize) -> Self {
         let empty = |_| {
             let record = Record::default();
-            record.set_state(State { zones: 0, coarse: false, flux: EMPTY });
+            record.set_state(State { zones: 0, coarse: false, piled: false, flux: EMPTY });
             record
         };
         Self((0..count).map(empty).collect())

@@ -11,7 +11,7 @@ use super::family::Family;
 use super::index::{Index, NOTHING};
 use super::pile::Pile;
 use super::place::bounds;
-use super::plan::{Table, low};
+use super::plan::{Shape, Table, low};
 use super::record::Entry;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -50,41 +50,65 @@ impl<A: Family> Index<A> {
         let Some(record) = self.records.get(number) else { return };
         let class = record.head().class();
         let Some(own) = self.plan.class_table(class) else { return };
-        let mut classes = self.meeting(entry) & !own.classes;
-        let mut shadow = 0;
+        let meeting = self.meeting(entry) & !own.classes;
         // All lookups go by fresh classes whatever a shadow says: of those nobody has to be told,
         // and they needn't be looked at for the rule's own shadow.
         let fresh = self.fresh.load(Relaxed);
-        let told = fresh >> class & 1 != 0;
-        if told {
-            classes &= !fresh;
-        }
-        let mut known = true;
-        while classes != 0 {
-            let Some(table) = self.plan.class_table(classes.trailing_zeros() as u8) else { break };
-            let meeting = classes & table.classes;
-            classes &= !table.classes;
-            if table.fits(entry) {
-                let hash = table.hash(entry.addresses, low(entry), &self.plan.seeds);
-                self.buckets.each(hash, |number| {
-                    match number.checked_sub(PILE).map(|pile| self.piles.get(pile)) {
-                        None => shadow |= self.compare_two(entry, class, number),
-                        Some(pile) => {
-                            shadow |= self.better(meeting, entry.order);
-                            known &= told || pile.is_some_and(|pile| self.tell(pile, entry, class));
-                        }
-                    }
-                    true
-                });
-            } else {
-                shadow |= self.better(meeting, entry.order);
-                known = false;
+        let tell = if fresh >> class & 1 == 0 { meeting } else { 0 };
+        record.set_shadow(self.meet(entry, class, meeting & !fresh, tell));
+    }
+
+    /// Like [`Self::cast_new`] for a rule that is there already and moves to the order of `entry`.
+    /// What shadows say of its old place stays. Writer only, before the rule moves.
+    pub(super) fn cast_moving(&self, number: u32, entry: &Entry<A>) {
+        let Some(record) = self.records.get(number) else { return };
+        let class = record.head().class();
+        let Some(own) = self.plan.class_table(class) else { return };
+        let fresh = self.fresh.load(Relaxed);
+        if entry.order > record.head().order() {
+            let learn = !own.classes & !fresh & !record.shadow();
+            if learn != 0 {
+                record.add_shadow(self.meet(entry, class, learn & self.meeting(entry), 0));
             }
+        } else if fresh >> class & 1 == 0 {
+            self.meet(entry, class, 0, self.meeting(entry) & !own.classes);
         }
-        record.set_shadow(shadow);
+    }
+
+    /// Compares a rule with those that it can overlap. Returns which of the classes `learn` can
+    /// hold one before it; makes it known to those after it in the classes `tell`, or to all
+    /// lookups where they are too many to be found.
+    fn meet(&self, entry: &Entry<A>, class: u8, learn: u64, mut tell: u64) -> u64 {
+        let own = Shape::of(entry);
+        let strange = self.plan.tables.iter().filter(|table| !table.shape().holds(own));
+        let strange = strange.fold(0, |classes, table| classes | table.classes);
+        let mut shadow = self.better(learn & strange, entry.order);
+        let mut known = tell & strange == 0;
+        let mut left = (learn | tell) & !strange;
+        while left != 0 {
+            if !known {
+                tell = 0;
+                left &= learn;
+            }
+            let Some(table) = self.plan.class_table(left.trailing_zeros() as u8) else { break };
+            let (learn, tell) = (learn & table.classes, tell & table.classes != 0);
+            left &= !table.classes;
+            let hash = table.hash(entry.addresses, low(entry), &self.plan.seeds);
+            self.buckets.each(hash, |number| {
+                match number.checked_sub(PILE).map(|pile| self.piles.get(pile)) {
+                    None => shadow |= self.compare_two(entry, class, number, learn, tell),
+                    Some(pile) => {
+                        shadow |= self.better(learn, entry.order);
+                        known &= !tell || pile.is_some_and(|pile| self.tell(pile, entry, class));
+                    }
+                }
+                true
+            });
+        }
         if !known {
             self.fresh.store(self.fresh.load(Relaxed) | 1 << class, Relaxed);
         }
+        shadow
     }
 
     /// Makes a rule known to the shadows of those of a pile's tree that it overlaps; says no when they
@@ -92,7 +116,7 @@ impl<A: Family> Index<A> {
     fn tell(&self, pile: &Pile, entry: &Entry<A>, class: u8) -> bool {
         let mut left = TOLD;
         pile.overlapping(&bounds(entry, pile.skip), NOTHING, &mut |number| {
-            self.compare_two(entry, class, number);
+            self.compare_two(entry, class, number, 0, true);
             left -= 1;
             left > 0
         });
@@ -153,13 +177,13 @@ impl<A: Family> Index<A> {
         let hash = table.hash(entry.addresses, low(entry), &self.plan.seeds);
         self.buckets.each(hash, |number| {
             let Some(pile) = number.checked_sub(PILE) else {
-                shadow |= self.compare_two(entry, class, number);
+                shadow |= self.compare_two(entry, class, number, u64::MAX, true);
                 return true;
             };
             let Some(rules) = self.piles.get(pile) else { return true };
             rules.overlapping(&bounds(entry, rules.skip), entry.order.into(), &mut |number| {
                 // One is enough: the classes of a table are asked together.
-                let meets = self.compare_two(entry, class, number) != 0;
+                let meets = self.compare_two(entry, class, number, u64::MAX, true) != 0;
                 shadow |= if meets { table.classes } else { 0 };
                 !meets
             });
@@ -172,14 +196,21 @@ impl<A: Family> Index<A> {
         shadow
     }
 
-    fn compare_two(&self, entry: &Entry<A>, class: u8, number: u32) -> u64 {
+    /// Compares two rules: the class of the other one if it is before this one and the class is one
+    /// of `learn`. If it is after this one, its shadow gets this one's class, if it is to `tell`.
+    fn compare_two(&self, entry: &Entry<A>, class: u8, number: u32, learn: u64, tell: bool) -> u64 {
         let Some(record) = self.records.get(number) else { return 0 };
-        let other = record.entry();
-        if !entry.intersects(&other) {
+        let head = record.head();
+        let before = head.order() < entry.order;
+        let news = match before {
+            true => learn >> head.class() & 1 != 0,
+            false => tell && record.shadow() >> class & 1 == 0,
+        };
+        if !news || !entry.intersects(&record.entry()) {
             return 0;
         }
-        if other.order < entry.order {
-            return 1 << record.head().class();
+        if before {
+            return 1 << head.class();
         }
         record.add_shadow(1 << class);
         0

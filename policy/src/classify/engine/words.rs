@@ -120,12 +120,8 @@ impl Words {
         self.add_address(src, any_src, entry.addresses.src, table.shape().src_len, bit);
         self.add_address(dst, any_dst, entry.addresses.dst, table.shape().dst_len, bit);
         let [ports_told, zones_told] = &self.told;
-        if entry.src_port != PortRange::ANY {
-            ports_told.store(true, Relaxed);
-        }
-        if (from, to) != (ZoneSet::ALL, ZoneSet::ALL) {
-            zones_told.store(true, Relaxed);
-        }
+        tell(ports_told, entry.src_port != PortRange::ANY);
+        tell(zones_told, (from, to) != (ZoneSet::ALL, ZoneSet::ALL));
         let [src, dst] = self.maps.ports;
         let [all_src, all_dst, all_protocol, all_from, all_to] = &self.all;
         self.add_ports(src, all_src, entry.src_port, bit);
@@ -301,6 +297,13 @@ fn or(word: &AtomicU64, bit: u64) {
     let old = word.load(Relaxed);
     if old & bit != bit {
         word.store(old | bit, Relaxed);
+    }
+}
+
+/// The same for one that is true or false.
+fn tell(cell: &AtomicBool, told: bool) {
+    if told && !cell.load(Relaxed) {
+        cell.store(true, Relaxed);
     }
 }
 

@@ -6,8 +6,9 @@
 
 use super::family::Family;
 use super::generation::{Generation, Parts, Source};
+use super::index::Index;
 use super::ledger::{Later, Ledger, What};
-use super::publish::Pin;
+use super::publish::{NOTHING, Pin};
 use super::reader::{Current, Reader};
 use super::record::{EMPTY, Entry, State};
 use super::rule::{Rule, RuleId};
@@ -125,8 +126,10 @@ impl Writer {
 
     /// Gives a rule another place in the order of decision; says no when there is none of this id.
     pub fn renumber(&mut self, id: RuleId, order: u32) -> bool {
-        if self.place(id).is_none() {
-            return false;
+        let Some(place) = self.place(id) else { return false };
+        if self.reorder(place, order) {
+            self.publish();
+            return true;
         }
         let Some(parts) = self.parts(id) else { return false };
         let moved = |parts: &Parts| Parts {
@@ -199,18 +202,44 @@ impl Writer {
         let mut place = [EMPTY; 2];
         let [v4, v6] = &mut place;
         if let Some(entry) = &parts.v4 {
-            let flux = ledger.flux(generation, born, u64::MAX)?;
+            let flux = ledger.flux(generation, born, NOTHING, u64::MAX)?;
             *v4 = ledger.v4.take()?;
             let inserted = generation.v4.insert(*v4, entry, pair, flux, like4);
             inserted.then(|| ledger.later(Later { version: born, what: What::Settle4(*v4) }))?;
         }
         if let Some(entry) = &parts.v6 {
-            let flux = ledger.flux(generation, born, u64::MAX)?;
+            let flux = ledger.flux(generation, born, NOTHING, u64::MAX)?;
             *v6 = ledger.v6.take()?;
             let inserted = generation.v6.insert(*v6, entry, pair, flux, like6);
             inserted.then(|| ledger.later(Later { version: born, what: What::Settle6(*v6) }))?;
         }
         Some(place)
+    }
+
+    /// Gives a rule's records another order with the next update; says no if they have to be
+    /// replaced by new ones.
+    fn reorder(&mut self, [v4, v6]: [u32; 2], order: u32) -> bool {
+        let since = self.version + 1;
+        let Self { generation, ledger, .. } = self;
+        if !generation.v4.movable(v4) || !generation.v6.movable(v6) {
+            return false;
+        }
+        let mut flux = |before: Option<u32>| match before {
+            Some(before) => ledger.flux(generation, since, before.into(), u64::MAX).map(Some),
+            None => Some(None),
+        };
+        let flux4 = flux(generation.v4.records.get(v4).map(|record| record.head().order()));
+        let flux6 = flux(generation.v6.records.get(v6).map(|record| record.head().order()));
+        let (Some(flux4), Some(flux6)) = (flux4, flux6) else { return false };
+        if let Some(flux) = flux4 {
+            generation.v4.reorder(v4, order, flux);
+            ledger.later(Later { version: since, what: What::Settle4(v4) });
+        }
+        if let Some(flux) = flux6 {
+            generation.v6.reorder(v6, order, flux);
+            ledger.later(Later { version: since, what: What::Settle6(v6) });
+        }
+        true
     }
 
     /// Ends a rule's records with the next update. If there is no room for that to be noted, builds
@@ -221,7 +250,7 @@ impl Writer {
         let mut end = |state: Option<State>| -> Option<Option<State>> {
             let Some(state) = state else { return Some(None) };
             if state.flux == 0 {
-                let flux = ledger.flux(generation, 0, dies)?;
+                let flux = ledger.flux(generation, 0, NOTHING, dies)?;
                 return Some(Some(State { flux, ..state }));
             }
             generation.flux.get(state.flux as usize)?.end(dies);
@@ -289,7 +318,7 @@ impl Writer {
 
 /// Copies a record to the source of the next generation.
 fn carry<A: Family>(
-    index: &super::index::Index<A>,
+    index: &Index<A>,
     number: u32,
     entries: &mut Vec<Entry<A>>,
     numbers: &Numbers,

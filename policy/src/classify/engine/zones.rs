@@ -36,8 +36,12 @@ impl Zones {
     /// Makes a new number known to readers; says no when there is no room. Writer only.
     pub(super) fn add(&self, number: u32, (from, to): (ZoneSet, ZoneSet)) -> bool {
         let Some([a, b]) = self.0.get(number as usize) else { return false };
-        a.store(from.bits(), Relaxed);
-        b.store(to.bits(), Relaxed);
+        // Mostly known already: looking first keeps the line shared.
+        for (word, set) in [(a, from), (b, to)] {
+            if word.load(Relaxed) != set.bits() {
+                word.store(set.bits(), Relaxed);
+            }
+        }
         true
     }
 
