@@ -194,15 +194,15 @@ fn build<A: Family>(
     // A family without rules is left without memory, until it gets its first.
     let spare = if entries.is_empty() && spare < 4096 { 0 } else { spare };
     let room = entries.len() + entries.len() / 16 + spare;
-    // Each time a pile is made anew it takes another number.
-    let mut piles = entries.len() / 256 + 64 + spare / 4;
+    // Each time a pile is made anew it takes memory that is free with the generation only.
+    let mut piled = room * 4 + 16_384;
     loop {
-        let index = Index::new(entries, room, piles, seeds);
+        let index = Index::new(entries, room, piled, seeds);
         if index.fill(entries, numbers) {
             index.cast_shadows(entries);
             return index;
         }
-        piles *= 4;
+        piled *= 4;
     }
 }
 

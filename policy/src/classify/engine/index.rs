@@ -69,15 +69,16 @@ impl View<'_> {
 }
 
 impl<A: Family> Index<A> {
-    /// Without rules, for up to `room`, laid out for these.
-    pub(super) fn new(entries: &[Entry<A>], room: usize, piles: usize, seeds: Seeds) -> Self {
+    /// Without rules, for up to `room`, laid out for these. `piled` is how many rules may be put into
+    /// piles, counting those that are put there again.
+    pub(super) fn new(entries: &[Entry<A>], room: usize, piled: usize, seeds: Seeds) -> Self {
         let plan = Plan::new(entries, seeds);
         Self {
             words: Words::new(&plan, room),
             plan,
             buckets: Buckets::new(room),
             records: Records::new(room),
-            piles: Piles::new(piles, room * 2 + 8192),
+            piles: Piles::new(piled),
             best: Box::new(std::array::from_fn(|_| AtomicU32::new(u32::MAX))),
             only: AtomicU32::new(EMPTY),
             fresh: AtomicU64::new(0),

@@ -6,16 +6,16 @@
 //! field parts them best; where none does, as with many wildcards, by their order, so that whoever
 //! finds one needn't look at the worse half.
 //!
-//! A tree is never changed. Rules that come later are in a short list beside it; when that is full,
-//! the pile is made anew. Rules that went stay until then: what a pile finds is compared with the
-//! record in any case.
+//! A tree is never changed. Rules that come later are in a short list beside it. When that is full,
+//! the next pile has a second, small tree of them, and when that isn't small any more, one tree of
+//! all. Rules that went stay until then: what a pile finds is compared with the record in any case.
 
 use super::boxes::{Bounds, Boxes, LANES, Point};
-use std::sync::OnceLock;
 use std::sync::atomic::{
     AtomicU32, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
+use std::sync::{Arc, OnceLock};
 
 /// A rule in a pile.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,12 @@ pub(super) struct Pile {
     pub(super) hash: u64,
     /// Leading bits of the addresses that the bounds leave out.
     pub(super) skip: (u8, u8),
-    nodes: Vec<Node>,
+    /// The tree of most of the rules; piles that follow each other share it.
+    main: Arc<[Node]>,
+    /// How many rules there are in it.
+    rules: usize,
+    /// The tree of those that came after them.
+    young: Box<[Node]>,
     /// How many later rules there are, so that a lookup needn't look where there are none.
     count: AtomicUsize,
     /// Their numbers.
@@ -51,15 +56,32 @@ struct Node {
 
 /// No rule.
 const NONE: u32 = u32::MAX;
+/// Rules of a small tree, at most, or this part of those of the other tree.
+const YOUNG: usize = 64;
+const YOUNG_PART: usize = 4;
 
 impl Pile {
     /// A pile of these rules.
-    pub(super) fn new(hash: u64, skip: (u8, u8), mut items: Vec<Item>) -> Self {
-        let later = (items.len() / 16).clamp(8, 48);
-        let mut nodes = Vec::with_capacity(items.len() / 8 + 1);
-        grow(&mut items, &mut nodes);
+    pub(super) fn new(hash: u64, skip: (u8, u8), items: Vec<Item>) -> Self {
+        let rules = items.len();
+        Self::of(hash, skip, tree(items).into(), rules, Box::default())
+    }
+
+    /// The pile that follows this one, with these rules in place of those that [`Self::lately`]
+    /// has.
+    fn with(&self, items: Vec<Item>) -> Self {
+        Self::of(self.hash, self.skip, Arc::clone(&self.main), self.rules, tree(items).into())
+    }
+
+    fn of(hash: u64, skip: (u8, u8), main: Arc<[Node]>, rules: usize, young: Box<[Node]>) -> Self {
+        let later = (rules / 16).clamp(8, 48);
         let later = (0..later).map(|_| AtomicU32::new(NONE)).collect();
-        Self { hash, skip, nodes, count: AtomicUsize::new(0), later }
+        Self { hash, skip, main, rules, young, count: AtomicUsize::new(0), later }
+    }
+
+    /// Whether so many rules are few enough for the small tree.
+    pub(super) fn is_few(&self, rules: usize) -> bool {
+        rules <= YOUNG.max(self.rules / YOUNG_PART)
     }
 
     /// Calls `each` with the numbers of the rules that may match and have an order below what
@@ -69,76 +91,30 @@ impl Pile {
         for number in self.later() {
             limit = each(number);
         }
-        if let Some(root) = self.nodes.last() {
-            self.find_below(root, point, &mut limit, &mut each);
-        }
-    }
-
-    fn find_below(
-        &self,
-        node: &Node,
-        point: &Point,
-        limit: &mut u64,
-        each: &mut impl FnMut(u32) -> u64,
-    ) {
-        let mut lanes = node.boxes.holding(point);
-        while lanes != 0 {
-            let lane = lanes.trailing_zeros() as usize;
-            lanes &= lanes - 1;
-            let (Some(best), Some(below)) = (node.best.get(lane), node.below.get(lane)) else {
-                return;
-            };
-            if u64::from(*best) >= *limit {
-                return;
-            }
-            if node.leaf {
-                *limit = each(*below);
-            } else if let Some(node) = self.nodes.get(*below as usize) {
-                self.find_below(node, point, limit, each);
+        for nodes in [&*self.main, &*self.young] {
+            if let Some(root) = nodes.last() {
+                find_below(nodes, root, point, &mut limit, &mut each);
             }
         }
     }
 
-    /// Calls `each` with the numbers of the rules of the tree that may overlap the bounds and have an
-    /// order below `limit`, until it says no.
+    /// Calls `each` with the numbers of the rules of the trees that may overlap the bounds and have
+    /// an order below `limit`, until it says no.
     pub(super) fn overlapping(
         &self,
         bounds: &Bounds,
         limit: u64,
         each: &mut impl FnMut(u32) -> bool,
     ) {
-        if let Some(root) = self.nodes.last() {
-            self.overlapping_below(root, bounds, limit, each);
+        for nodes in [&*self.main, &*self.young] {
+            let more = |root| overlapping_below(nodes, root, bounds, limit, each);
+            if !nodes.last().is_none_or(more) {
+                return;
+            }
         }
     }
 
-    fn overlapping_below(
-        &self,
-        node: &Node,
-        bounds: &Bounds,
-        limit: u64,
-        each: &mut impl FnMut(u32) -> bool,
-    ) -> bool {
-        let meeting = node.boxes.meeting(bounds);
-        let lanes = node.best.iter().zip(&node.below).enumerate();
-        for (_, (best, below)) in lanes.filter(|(lane, _)| meeting >> lane & 1 != 0) {
-            if u64::from(*best) >= limit {
-                return true;
-            }
-            let more = if node.leaf {
-                each(*below)
-            } else {
-                let node = self.nodes.get(*below as usize);
-                node.is_none_or(|node| self.overlapping_below(node, bounds, limit, each))
-            };
-            if !more {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Adds a rule, if there is room beside the tree. Writer only.
+    /// Adds a rule, if there is room beside the trees. Writer only.
     pub(super) fn push(&self, number: u32) -> bool {
         let count = self.count.load(Relaxed);
         let free = self.later.get(count);
@@ -156,15 +132,82 @@ impl Pile {
 
     /// The numbers of all rules, those that went too.
     pub(super) fn numbers(&self) -> impl Iterator<Item = u32> {
-        let leaves = self.nodes.iter().filter(|node| node.leaf);
-        let below =
-            leaves.flat_map(|node| node.below.iter().copied().filter(|number| *number != NONE));
-        below.chain(self.later())
+        numbers(&self.main).chain(self.lately())
     }
 
-    fn memory(&self) -> usize {
-        self.nodes.capacity() * size_of::<Node>() + size_of_val(&*self.later)
+    /// The numbers of those that aren't in the large tree.
+    pub(super) fn lately(&self) -> impl Iterator<Item = u32> {
+        numbers(&self.young).chain(self.later())
     }
+
+    /// Without the large tree.
+    fn own_memory(&self) -> usize {
+        size_of_val(&*self.young) + size_of_val(&*self.later)
+    }
+}
+
+fn find_below(
+    nodes: &[Node],
+    node: &Node,
+    point: &Point,
+    limit: &mut u64,
+    each: &mut impl FnMut(u32) -> u64,
+) {
+    let mut lanes = node.boxes.holding(point);
+    while lanes != 0 {
+        let lane = lanes.trailing_zeros() as usize;
+        lanes &= lanes - 1;
+        let (Some(best), Some(below)) = (node.best.get(lane), node.below.get(lane)) else {
+            return;
+        };
+        if u64::from(*best) >= *limit {
+            return;
+        }
+        if node.leaf {
+            *limit = each(*below);
+        } else if let Some(node) = nodes.get(*below as usize) {
+            find_below(nodes, node, point, limit, each);
+        }
+    }
+}
+
+fn overlapping_below(
+    nodes: &[Node],
+    node: &Node,
+    bounds: &Bounds,
+    limit: u64,
+    each: &mut impl FnMut(u32) -> bool,
+) -> bool {
+    let meeting = node.boxes.meeting(bounds);
+    let lanes = node.best.iter().zip(&node.below).enumerate();
+    for (_, (best, below)) in lanes.filter(|(lane, _)| meeting >> lane & 1 != 0) {
+        if u64::from(*best) >= limit {
+            return true;
+        }
+        let more = if node.leaf {
+            each(*below)
+        } else {
+            let node = nodes.get(*below as usize);
+            node.is_none_or(|node| overlapping_below(nodes, node, bounds, limit, each))
+        };
+        if !more {
+            return false;
+        }
+    }
+    true
+}
+
+/// The numbers of a tree's rules.
+fn numbers(nodes: &[Node]) -> impl Iterator<Item = u32> {
+    let leaves = nodes.iter().filter(|node| node.leaf);
+    leaves.flat_map(|node| node.below.iter().copied().filter(|number| *number != NONE))
+}
+
+/// The nodes of a tree of these rules, the root last.
+fn tree(mut items: Vec<Item>) -> Vec<Node> {
+    let mut nodes = Vec::with_capacity(items.len() / 8 + 1);
+    grow(&mut items, &mut nodes);
+    nodes
 }
 
 /// Adds the nodes of a tree of these rules, the root last; returns its place.
@@ -230,13 +273,23 @@ fn halve(items: &mut [Item]) -> [&mut [Item]; 2] {
         |b| wide(b.rest[2]),
     ];
     let mut best = (items.len() * 3 / 4, None);
+    let mut lows = Vec::with_capacity(items.len());
     for field in fields {
-        items.select_nth_unstable_by_key(middle, |item| field(&item.bounds));
-        let Some(edge) = items.get(middle).map(|item| field(&item.bounds).0) else { continue };
+        let ranges = || items.iter().map(|item| field(&item.bounds));
+        // Where all share a value, all lie on both sides.
+        let (last, first) =
+            ranges().fold((0, u32::MAX), |(a, b), (low, high)| (low.max(a), high.min(b)));
+        if last <= first {
+            continue;
+        }
+        lows.clear();
+        lows.extend(ranges().map(|(low, _)| low));
+        let (_, edge, _) = lows.select_nth_unstable(middle);
+        let edge = *edge;
         // Those before the middle that reach into the other half, and those after it that start no
         // later: a header on the edge has to look at both.
-        let before = items.iter().take(middle).filter(|item| field(&item.bounds).1 >= edge);
-        let both = before.count() * 2;
+        let short = ranges().filter(|(_, high)| *high < edge).count();
+        let both = (middle - short) * 2;
         if both < best.0 {
             best = (both, Some(field));
         }
@@ -257,39 +310,78 @@ fn wide((low, high): (u16, u16)) -> (u32, u32) {
 /// be at the old one, so it stays as long as the generation.
 #[derive(Debug)]
 pub(super) struct Piles {
-    piles: Box<[OnceLock<Pile>]>,
+    /// Each twice as long as the one before it, made when it is needed.
+    chunks: [OnceLock<Box<[OnceLock<Pile>]>>; CHUNKS],
+    /// How many there are.
+    count: AtomicUsize,
     /// Rules that may still be put into piles, those that are put there again too.
     room: AtomicUsize,
 }
 
+/// Piles of the first chunk.
+const FIRST: usize = 64;
+/// Chunks: together they have more piles than there can be rules.
+const CHUNKS: usize = 26;
+
+/// The chunk of a pile, its size, and the pile's place in it.
+fn chunk(pile: u32) -> (usize, usize, usize) {
+    let pile = pile as usize;
+    let number = (pile / FIRST + 1).ilog2();
+    let size = FIRST << number;
+    (number as usize, size, pile + FIRST - size)
+}
+
 impl Piles {
-    /// For some piles, with so many rules in them all.
-    pub(super) fn new(piles: usize, rules: usize) -> Self {
-        let piles = (0..piles).map(|_| OnceLock::new()).collect();
-        Self { piles, room: AtomicUsize::new(rules) }
+    /// With room for so many rules in them all.
+    pub(super) fn new(rules: usize) -> Self {
+        let chunks = std::array::from_fn(|_| OnceLock::new());
+        Self { chunks, count: AtomicUsize::new(0), room: AtomicUsize::new(rules) }
     }
 
     #[inline]
     pub(super) fn get(&self, pile: u32) -> Option<&Pile> {
-        self.piles.get(pile as usize)?.get()
+        let (number, _, place) = chunk(pile);
+        self.chunks.get(number)?.get()?.get(place)?.get()
     }
 
-    /// Makes a pile under the next number; says no when numbers or memory are used up. Writer only.
+    /// Makes a pile under the next number; says no when there is no room. Writer only.
     pub(super) fn add(&self, hash: u64, skip: (u8, u8), items: Vec<Item>) -> Option<u32> {
-        let place = self.len();
-        let room = self.room.load(Relaxed).checked_sub(items.len())?;
-        self.piles.get(place)?.set(Pile::new(hash, skip, items)).ok()?;
+        self.add_of(items.len(), || Pile::new(hash, skip, items))
+    }
+
+    /// Makes the pile that follows another, with these rules in place of those that
+    /// [`Pile::lately`] has; otherwise like [`Self::add`].
+    pub(super) fn follow(&self, old: &Pile, items: Vec<Item>) -> Option<u32> {
+        self.add_of(items.len(), || old.with(items))
+    }
+
+    fn add_of(&self, rules: usize, pile: impl FnOnce() -> Pile) -> Option<u32> {
+        // Piles of few rules take memory, too.
+        let room = self.room.load(Relaxed).checked_sub(rules + 4)?;
+        let count = self.len();
+        let number = u32::try_from(count).ok()?;
+        let (chunk, size, place) = chunk(number);
+        let piles =
+            self.chunks.get(chunk)?.get_or_init(|| (0..size).map(|_| OnceLock::new()).collect());
+        piles.get(place)?.set(pile()).ok()?;
+        self.count.store(count + 1, Relaxed);
         self.room.store(room, Relaxed);
-        u32::try_from(place).ok()
+        Some(number)
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.piles.partition_point(|pile| pile.get().is_some())
+        self.count.load(Relaxed)
     }
 
     pub(super) fn memory(&self) -> usize {
-        let piles = self.piles.iter().filter_map(OnceLock::get);
-        size_of_val(&*self.piles) + piles.map(Pile::memory).sum::<usize>()
+        let chunks = || self.chunks.iter().filter_map(OnceLock::get);
+        let piles = || chunks().flat_map(|chunk| chunk.iter().filter_map(OnceLock::get));
+        let mut trees: Vec<&Arc<[Node]>> = piles().map(|pile| &pile.main).collect();
+        trees.sort_unstable_by_key(|tree| tree.as_ptr());
+        trees.dedup_by_key(|tree| tree.as_ptr());
+        chunks().map(|chunk| size_of_val(&**chunk)).sum::<usize>()
+            + piles().map(Pile::own_memory).sum::<usize>()
+            + trees.into_iter().map(|tree| size_of_val(&**tree)).sum::<usize>()
     }
 }

@@ -6,7 +6,7 @@ use super::boxes::Bounds;
 use super::buckets::{PILE, fingerprint};
 use super::family::{Family, Pair};
 use super::index::Index;
-use super::pile::Item;
+use super::pile::{Item, Pile};
 use super::plan::{TABLES, Table, low};
 use super::record::{EMPTY, Entry, Record, State};
 use super::simd::prefetch;
@@ -139,21 +139,36 @@ impl<A: Family> Index<A> {
             // Those beside the tree are not told of rules that come after them.
             if let Some(record) = self.records.get(number) {
                 record.set_shadow(u64::MAX);
-                record.set_state(State { piled: true, ..record.state() });
+                record.set_piled();
             }
             return true;
         }
+        self.renew(pile, old, number)
+    }
+
+    /// Puts a pile that takes one rule more in the place of one that is full.
+    fn renew(&self, pile: u32, old: &Pile, number: u32) -> bool {
         let stays = |number: &u32| {
             let record = self.records.get(*number);
             record.is_some_and(Record::in_use)
         };
-        let rules: Vec<u32> = old.numbers().filter(stays).chain(std::iter::once(number)).collect();
-        // One pile of all rules is for few.
-        if self.plan.chain == 0 && rules.len() > MANY {
-            return false;
+        let lately: Vec<u32> = old.lately().filter(stays).chain(std::iter::once(number)).collect();
+        let new = if old.is_few(lately.len()) {
+            self.piles.follow(old, self.items(lately.into_iter(), |_| old.skip).1)
+        } else {
+            let rules: Vec<u32> =
+                old.numbers().filter(stays).chain(std::iter::once(number)).collect();
+            // One pile of all rules is for few.
+            if self.plan.chain == 0 && rules.len() > MANY {
+                return false;
+            }
+            self.pile_up(old.hash, rules.into_iter())
+        };
+        let Some(new) = new else { return false };
+        if self.plan.chain == 0 {
+            self.only.store(new, Release);
         }
-        let Some(new) = self.pile_up(spot.hash, rules.into_iter()) else { return false };
-        self.buckets.replace(spot.hash, PILE | pile, PILE | new);
+        self.buckets.replace(old.hash, PILE | pile, PILE | new);
         true
     }
 
@@ -216,32 +231,45 @@ impl<A: Family> Index<A> {
 
     /// Makes a pile of the rules in these records.
     fn pile_up(&self, hash: u64, numbers: impl Iterator<Item = u32>) -> Option<u32> {
+        let (skip, items) = self.items(numbers, |entries| {
+            let skip = |side: fn(&Entry<A>) -> (A, u8)| {
+                let sides = entries.iter().map(|(_, entry)| side(entry));
+                let mut long = sides.filter(|(_, len)| *len > 0);
+                let first = long.next().map_or(A::ZERO, |(address, _)| address);
+                let common = long.map(|(address, len)| address.common_bits(first).min(len)).min();
+                common.unwrap_or(0).min(A::BITS - 32)
+            };
+            (
+                skip(|entry| (entry.addresses.src, entry.src_len)),
+                skip(|entry| (entry.addresses.dst, entry.dst_len)),
+            )
+        });
+        let pile = self.piles.add(hash, skip, items)?;
+        if self.plan.chain == 0 {
+            self.only.store(pile, Release);
+        }
+        Some(pile)
+    }
+
+    /// The rules in these records as items of a pile, and how many bits of their addresses it skips.
+    fn items(
+        &self,
+        numbers: impl Iterator<Item = u32>,
+        skip: impl FnOnce(&[(u32, Entry<A>)]) -> (u8, u8),
+    ) -> ((u8, u8), Vec<Item>) {
         let of = |number: u32| {
             let record = self.records.get(number)?;
-            record.set_state(State { piled: true, ..record.state() });
+            record.set_piled();
             Some((number, record.entry()))
         };
         let entries: Vec<(u32, Entry<A>)> = numbers.filter_map(of).collect();
-        let skip = |side: fn(&Entry<A>) -> (A, u8)| {
-            let mut long = entries.iter().map(|(_, entry)| side(entry)).filter(|(_, len)| *len > 0);
-            let first = long.next().map_or(A::ZERO, |(address, _)| address);
-            let common = long.map(|(address, len)| address.common_bits(first).min(len)).min();
-            common.unwrap_or(0).min(A::BITS - 32)
-        };
-        let skip = (
-            skip(|entry| (entry.addresses.src, entry.src_len)),
-            skip(|entry| (entry.addresses.dst, entry.dst_len)),
-        );
+        let skip = skip(&entries);
         let item = |(number, entry): &(u32, Entry<A>)| Item {
             order: entry.order,
             number: *number,
             bounds: bounds(entry, skip),
         };
-        let pile = self.piles.add(hash, skip, entries.iter().map(item).collect())?;
-        if self.plan.chain == 0 {
-            self.only.store(pile, Release);
-        }
-        Some(pile)
+        (skip, entries.iter().map(item).collect())
     }
 
     /// The first table that a rule fits and where its key has room, or else the one where the

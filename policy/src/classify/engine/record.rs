@@ -120,6 +120,14 @@ impl<C> Record<C> {
         self.set(self.order.load(Relaxed), state);
     }
 
+    /// Notes that the rule is found by way of a pile.
+    pub(super) fn set_piled(&self) {
+        let state = self.state();
+        if !state.piled {
+            self.set_state(State { piled: true, ..state });
+        }
+    }
+
     /// Gives the rule another order; which of the two counts for a reader goes by the flux.
     pub(super) fn reorder(&self, order: u32, state: State) {
         self.set(self.order.load(Relaxed) >> 32 << 32 | u64::from(order), state);
