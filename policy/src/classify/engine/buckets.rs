@@ -113,6 +113,12 @@ impl Buckets {
         if place + 1 < self.0.len() { place + 1 } else { 0 }
     }
 
+    /// How many numbers there are under a hash, at most, if they are all in the hash's own bucket.
+    pub(super) fn at_most(&self, hash: u64) -> Option<usize> {
+        let (slots, more) = self.get(self.place(hash))?.find(fingerprint(hash));
+        (!more).then_some(slots.count_ones() as usize)
+    }
+
     /// Calls `each` with the numbers under a hash until it says no.
     #[inline]
     pub(super) fn each(&self, hash: u64, each: impl FnMut(u32) -> bool) {

@@ -1,34 +1,21 @@
-//! How rules get into an index and out of it again: which table, and whether a pile.
+//! How rules get into an index and out of it again.
 //!
-//! Not here: when a rule counts for readers, see [`super::publish`].
+//! Not here: which table a rule goes to, see [`super::spot`]; when it counts for readers, see
+//! [`super::publish`].
 
 use super::boxes::Bounds;
-use super::buckets::{PILE, fingerprint};
+use super::buckets::PILE;
 use super::family::{Family, Pair};
 use super::index::Index;
 use super::pile::{Item, Pile};
-use super::plan::{TABLES, Table, low};
+use super::plan::{Table, low};
 use super::record::{EMPTY, Entry, Record, State};
-use super::simd::prefetch;
 use super::zones::Numbers;
 use crate::zone::ZoneSet;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 /// Rules from which on one pile of all of them gives way to tables; some of them may be going.
 const MANY: usize = 512;
-/// Rules with one key before another table is tried.
-const ROOM: usize = 3;
-
-/// Where a rule goes.
-struct Spot<'a, A> {
-    table: &'a Table<A>,
-    hash: u64,
-    /// Rules with its key that aren't on a pile.
-    alike: usize,
-    /// The pile of its key.
-    pile: Option<u32>,
-}
-
 impl<A: Family> Index<A> {
     /// Puts all rules in, each into the record of its place; says no when there was no room for the
     /// piles. Only while nobody reads.
@@ -112,13 +99,14 @@ impl<A: Family> Index<A> {
         like: Option<u32>,
     ) -> bool {
         let hash_of = |pile| self.piles.get(pile).map(|pile| pile.hash);
-        self.expect(number, entry);
+        let meeting = self.meeting(entry);
+        self.expect(number, entry, meeting);
         let known = like.and_then(|like| self.records.get(like));
         let known = known.and_then(|record| self.plan.class_table(record.head().class()));
         let spot = match known {
             Some(table) => {
                 self.write_record(number, entry, self.plan.class(table, entry), flux);
-                self.spot_in(table, entry, hash_of)
+                self.spot_in(table, entry, self.plan.chain, hash_of)
             }
             None => {
                 let Some(spot) = self.spot(entry, hash_of) else { return false };
@@ -126,7 +114,7 @@ impl<A: Family> Index<A> {
                 spot
             }
         };
-        self.cast_new(number, entry);
+        self.cast_new(number, entry, meeting);
         if spot.alike < self.plan.chain {
             return self.buckets.insert(spot.hash, number);
         }
@@ -270,74 +258,6 @@ impl<A: Family> Index<A> {
             bounds: bounds(entry, skip),
         };
         (skip, entries.iter().map(item).collect())
-    }
-
-    /// The first table that a rule fits and where its key has room, or else the one where the
-    /// fewest share it. `hash_of` has the hashes of the piles.
-    fn spot(&self, entry: &Entry<A>, hash_of: impl Fn(u32) -> Option<u64>) -> Option<Spot<'_, A>> {
-        let mut best: Option<Spot<'_, A>> = None;
-        for table in self.plan.tables.iter().filter(|table| table.fits(entry)) {
-            let spot = self.spot_in(table, entry, &hash_of);
-            if spot.alike < ROOM.min(self.plan.chain) {
-                return Some(spot);
-            }
-            if best.as_ref().is_none_or(|best| spot.alike < best.alike) {
-                best = Some(spot);
-            }
-        }
-        best
-    }
-
-    /// Where a rule goes in a table that it fits.
-    fn spot_in<'t>(
-        &self,
-        table: &'t Table<A>,
-        entry: &Entry<A>,
-        hash_of: impl Fn(u32) -> Option<u64>,
-    ) -> Spot<'t, A> {
-        let hash = table.hash(entry.addresses, low(entry), &self.plan.seeds);
-        let (mut alike, mut pile) = (0, None);
-        self.buckets.each(hash, |number| {
-            if let Some(other) = number.checked_sub(PILE) {
-                if hash_of(other) == Some(hash) {
-                    pile = Some(other);
-                }
-            } else if let Some(other) = self.records.get(number) {
-                let same = table.classes >> other.head().class() & 1 != 0;
-                alike += usize::from(same && table.same_key(&other.entry(), entry));
-            }
-            true
-        });
-        Spot { table, hash, alike, pile }
-    }
-
-    /// Asks for the memory that adding a rule looks at: the buckets of its keys, then the records in
-    /// them. One after the other, each would be waited for.
-    fn expect(&self, number: u32, entry: &Entry<A>) {
-        if self.plan.chain == 0 {
-            return;
-        }
-        if let Some(record) = self.records.get(number) {
-            prefetch(record);
-        }
-        let mut hashes = [None; TABLES];
-        let tables = self.plan.tables.iter().filter(|table| table.fits(entry));
-        for (cell, table) in hashes.iter_mut().zip(tables) {
-            let hash = table.hash(entry.addresses, low(entry), &self.plan.seeds);
-            *cell = Some(hash);
-            if let Some(bucket) = self.buckets.get(self.buckets.place(hash)) {
-                prefetch(bucket);
-            }
-        }
-        for hash in hashes.into_iter().map_while(|hash| hash) {
-            if let Some(bucket) = self.buckets.get(self.buckets.place(hash)) {
-                bucket.candidates(fingerprint(hash), |number| {
-                    if let Some(record) = self.records.get(number) {
-                        prefetch(record);
-                    }
-                });
-            }
-        }
     }
 }
 

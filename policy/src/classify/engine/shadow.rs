@@ -45,12 +45,13 @@ impl<A: Family> Index<A> {
     }
 
     /// Sets the shadow of a rule that comes while others read, and makes it known to the shadows of
-    /// those after it, or to all lookups where they are too many to be found. Writer only.
-    pub(super) fn cast_new(&self, number: u32, entry: &Entry<A>) {
+    /// those after it, or to all lookups where they are too many to be found. `meeting` are the
+    /// classes of rules that it can overlap. Writer only.
+    pub(super) fn cast_new(&self, number: u32, entry: &Entry<A>, meeting: u64) {
         let Some(record) = self.records.get(number) else { return };
         let class = record.head().class();
         let Some(own) = self.plan.class_table(class) else { return };
-        let meeting = self.meeting(entry) & !own.classes;
+        let meeting = meeting & !own.classes;
         // All lookups go by fresh classes whatever a shadow says: of those nobody has to be told,
         // and they needn't be looked at for the rule's own shadow.
         let fresh = self.fresh.load(Relaxed);

@@ -9,6 +9,7 @@
 use super::batch::{Block, WIDTH};
 use super::family::{Family, Pair, Probe};
 use super::plan::{Plan, SLOTS, Side, Table, slot};
+use super::ranges::{Range, Ranges};
 use super::record::Entry;
 use super::simd::Vectors;
 use crate::matching::PortRange;
@@ -31,6 +32,8 @@ pub(super) struct Words {
     all: [AtomicU64; 5],
     /// Classes of tables that don't hash an address.
     any: [AtomicU64; 2],
+    /// Which ranges of ports have which classes already. Not for readers.
+    ranges: Ranges,
     /// Whether some rule is for some source ports only, and whether one is for some zones only.
     told: [AtomicBool; 2],
 }
@@ -102,6 +105,7 @@ impl Words {
             maps: Maps { start, shift, addresses, ports, protocol, zones },
             all: Default::default(),
             any: Default::default(),
+            ranges: Ranges::default(),
             told: Default::default(),
         }
     }
@@ -212,7 +216,7 @@ impl Words {
     }
 
     pub(super) fn memory(&self) -> usize {
-        size_of_val(&*self.words)
+        size_of_val(&*self.words) + self.ranges.memory()
     }
 
     fn add_address<A: Family>(
@@ -253,8 +257,12 @@ impl Words {
         if ports == PortRange::ANY {
             return self.add_all(blocks, all, bit);
         }
-        for block in ports.low() >> 8..=ports.high() >> 8 {
-            self.set(blocks + u32::from(block), bit);
+        let range = Range { map: blocks, first: ports.low() >> 8, last: ports.high() >> 8 };
+        let known = self.ranges.classes(range);
+        if known & bit == 0 {
+            let places = blocks + u32::from(range.first)..=blocks + u32::from(range.last);
+            places.for_each(|place| self.set(place, bit));
+            self.ranges.note(range, known | bit);
         }
     }
 
