@@ -74,7 +74,7 @@ impl Pile {
     }
 
     fn of(hash: u64, skip: (u8, u8), main: Arc<[Node]>, rules: usize, young: Box<[Node]>) -> Self {
-        let later = (rules / 16).clamp(8, 48);
+        let later = (rules / 16).clamp(16, 48);
         let later = (0..later).map(|_| AtomicU32::new(NONE)).collect();
         Self { hash, skip, main, rules, young, count: AtomicUsize::new(0), later }
     }

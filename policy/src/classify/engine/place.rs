@@ -9,6 +9,7 @@ use super::family::{Family, Pair};
 use super::index::Index;
 use super::pile::{Item, Pile};
 use super::plan::{Table, low};
+use super::publish::Flux;
 use super::record::{EMPTY, Entry, Record, State};
 use super::zones::Numbers;
 use crate::zone::ZoneSet;
@@ -37,7 +38,7 @@ impl<A: Family> Index<A> {
             }
         }
         self.gather(&mut heaps, entries);
-        heaps.into_iter().all(|(hash, heap)| self.pile_up(hash, heap.into_iter()).is_some())
+        heaps.into_iter().all(|(hash, heap)| self.pile_up(hash, heap.into_iter(), &[]).is_some())
     }
 
     /// Puts the rules that are kept one by one under the key of a heap on that heap, too: what
@@ -97,6 +98,7 @@ impl<A: Family> Index<A> {
         zones: (ZoneSet, ZoneSet),
         flux: u32,
         like: Option<u32>,
+        fluxes: &[Flux],
     ) -> bool {
         let hash_of = |pile| self.piles.get(pile).map(|pile| pile.hash);
         let meeting = self.meeting(entry);
@@ -119,7 +121,7 @@ impl<A: Family> Index<A> {
             return self.buckets.insert(spot.hash, number);
         }
         let Some(pile) = spot.pile else {
-            let pile = self.pile_up(spot.hash, std::iter::once(number));
+            let pile = self.pile_up(spot.hash, std::iter::once(number), fluxes);
             return pile.is_some_and(|pile| self.buckets.insert(spot.hash, PILE | pile));
         };
         let Some(old) = self.piles.get(pile) else { return false };
@@ -131,26 +133,28 @@ impl<A: Family> Index<A> {
             }
             return true;
         }
-        self.renew(pile, old, number)
+        self.renew(pile, old, number, fluxes)
     }
 
     /// Puts a pile that takes one rule more in the place of one that is full.
-    fn renew(&self, pile: u32, old: &Pile, number: u32) -> bool {
-        let stays = |number: &u32| {
-            let record = self.records.get(*number);
-            record.is_some_and(Record::in_use)
+    fn renew(&self, pile: u32, old: &Pile, number: u32, fluxes: &[Flux]) -> bool {
+        let staying = |numbers: &mut dyn Iterator<Item = u32>| {
+            let mut staying: Vec<u32> = numbers.filter(|n| self.is_on(*n, old.hash)).collect();
+            staying.push(number);
+            staying.sort_unstable();
+            staying.dedup();
+            staying
         };
-        let lately: Vec<u32> = old.lately().filter(stays).chain(std::iter::once(number)).collect();
+        let lately = staying(&mut old.lately());
         let new = if old.is_few(lately.len()) {
-            self.piles.follow(old, self.items(lately.into_iter(), |_| old.skip).1)
+            self.piles.follow(old, self.items(lately.into_iter(), |_| old.skip, fluxes).1)
         } else {
-            let rules: Vec<u32> =
-                old.numbers().filter(stays).chain(std::iter::once(number)).collect();
+            let rules = staying(&mut old.numbers());
             // One pile of all rules is for few.
             if self.plan.chain == 0 && rules.len() > MANY {
                 return false;
             }
-            self.pile_up(old.hash, rules.into_iter())
+            self.pile_up(old.hash, rules.into_iter(), fluxes)
         };
         let Some(new) = new else { return false };
         if self.plan.chain == 0 {
@@ -160,12 +164,26 @@ impl<A: Family> Index<A> {
         true
     }
 
-    /// Whether a rule can get another order where it is: there is nothing yet that readers have to
-    /// know of it, and no pile sorts it by its order. No rule is in the way of nothing. Writer only.
-    pub(super) fn movable(&self, number: u32) -> bool {
+    /// Whether a record's rule is on the pile of a hash. It may not be any more: records are used
+    /// again.
+    fn is_on(&self, number: u32, hash: u64) -> bool {
+        let Some(record) = self.records.get(number) else { return false };
+        record.in_use() && record.state().piled && self.hash_of(record) == Some(hash)
+    }
+
+    /// The hash of a rule's key in its table.
+    fn hash_of(&self, record: &Record<A::Cell>) -> Option<u64> {
+        let table = self.plan.class_table(record.head().class())?;
+        let entry = record.entry::<A>();
+        Some(table.hash(entry.addresses, low(&entry), &self.plan.seeds))
+    }
+
+    /// Whether a rule can get this order where it is: there is nothing yet that readers have to
+    /// know of it, and no pile has to find it earlier. No rule is in the way of nothing. Writer only.
+    pub(super) fn movable(&self, number: u32, order: u32) -> bool {
         self.records.get(number).is_none_or(|record| {
             let State { flux, piled, .. } = record.state();
-            flux == 0 && !piled
+            flux == 0 && (!piled || order >= record.head().order())
         })
     }
 
@@ -182,9 +200,7 @@ impl<A: Family> Index<A> {
     /// when they are made anew. Writer only.
     pub(super) fn remove(&self, number: u32) {
         let Some(record) = self.records.get(number) else { return };
-        let entry = record.entry::<A>();
-        if let Some(table) = self.plan.class_table(record.head().class()) {
-            let hash = table.hash(entry.addresses, low(&entry), &self.plan.seeds);
+        if let Some(hash) = self.hash_of(record) {
             self.buckets.remove(hash, number);
         }
         record.set_state(State { flux: EMPTY, ..record.state() });
@@ -218,20 +234,30 @@ impl<A: Family> Index<A> {
     }
 
     /// Makes a pile of the rules in these records.
-    fn pile_up(&self, hash: u64, numbers: impl Iterator<Item = u32>) -> Option<u32> {
-        let (skip, items) = self.items(numbers, |entries| {
-            let skip = |side: fn(&Entry<A>) -> (A, u8)| {
-                let sides = entries.iter().map(|(_, entry)| side(entry));
-                let mut long = sides.filter(|(_, len)| *len > 0);
-                let first = long.next().map_or(A::ZERO, |(address, _)| address);
-                let common = long.map(|(address, len)| address.common_bits(first).min(len)).min();
-                common.unwrap_or(0).min(A::BITS - 32)
-            };
-            (
-                skip(|entry| (entry.addresses.src, entry.src_len)),
-                skip(|entry| (entry.addresses.dst, entry.dst_len)),
-            )
-        });
+    fn pile_up(
+        &self,
+        hash: u64,
+        numbers: impl Iterator<Item = u32>,
+        fluxes: &[Flux],
+    ) -> Option<u32> {
+        let (skip, items) = self.items(
+            numbers,
+            |entries| {
+                let skip = |side: fn(&Entry<A>) -> (A, u8)| {
+                    let sides = entries.iter().map(|(_, entry)| side(entry));
+                    let mut long = sides.filter(|(_, len)| *len > 0);
+                    let first = long.next().map_or(A::ZERO, |(address, _)| address);
+                    let common =
+                        long.map(|(address, len)| address.common_bits(first).min(len)).min();
+                    common.unwrap_or(0).min(A::BITS - 32)
+                };
+                (
+                    skip(|entry| (entry.addresses.src, entry.src_len)),
+                    skip(|entry| (entry.addresses.dst, entry.dst_len)),
+                )
+            },
+            fluxes,
+        );
         let pile = self.piles.add(hash, skip, items)?;
         if self.plan.chain == 0 {
             self.only.store(pile, Release);
@@ -240,15 +266,20 @@ impl<A: Family> Index<A> {
     }
 
     /// The rules in these records as items of a pile, and how many bits of their addresses it skips.
+    /// Of two orders that a rule has for readers its item has the first.
     fn items(
         &self,
         numbers: impl Iterator<Item = u32>,
         skip: impl FnOnce(&[(u32, Entry<A>)]) -> (u8, u8),
+        fluxes: &[Flux],
     ) -> ((u8, u8), Vec<Item>) {
         let of = |number: u32| {
             let record = self.records.get(number)?;
             record.set_piled();
-            Some((number, record.entry()))
+            let entry = record.entry();
+            let flux = fluxes.get(record.state().flux as usize);
+            let order = flux.map_or(entry.order, |flux| flux.first(entry.order));
+            Some((number, Entry { order, ..entry }))
         };
         let entries: Vec<(u32, Entry<A>)> = numbers.filter_map(of).collect();
         let skip = skip(&entries);

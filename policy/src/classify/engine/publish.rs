@@ -159,6 +159,11 @@ impl<W: Word> Flux<W> {
         if settled { order } else { self.before.load(Ordering::Relaxed) }
     }
 
+    /// The first of the orders that the rule has for readers; `order` is what the record says.
+    pub(super) fn first(&self, order: u32) -> u32 {
+        u32::try_from(self.before.load(Ordering::Relaxed)).map_or(order, |before| before.min(order))
+    }
+
     /// Writer only, as long as no reader can hold this flux. `before` is [`NOTHING`] for a rule that
     /// comes.
     pub(super) fn set(&self, since: u64, before: u64, dies: u64) {

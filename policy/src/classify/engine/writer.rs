@@ -204,13 +204,13 @@ impl Writer {
         if let Some(entry) = &parts.v4 {
             let flux = ledger.flux(generation, born, NOTHING, u64::MAX)?;
             *v4 = ledger.v4.take()?;
-            let inserted = generation.v4.insert(*v4, entry, pair, flux, like4);
+            let inserted = generation.v4.insert(*v4, entry, pair, flux, like4, &generation.flux);
             inserted.then(|| ledger.later(Later { version: born, what: What::Settle4(*v4) }))?;
         }
         if let Some(entry) = &parts.v6 {
             let flux = ledger.flux(generation, born, NOTHING, u64::MAX)?;
             *v6 = ledger.v6.take()?;
-            let inserted = generation.v6.insert(*v6, entry, pair, flux, like6);
+            let inserted = generation.v6.insert(*v6, entry, pair, flux, like6, &generation.flux);
             inserted.then(|| ledger.later(Later { version: born, what: What::Settle6(*v6) }))?;
         }
         Some(place)
@@ -221,7 +221,7 @@ impl Writer {
     fn reorder(&mut self, [v4, v6]: [u32; 2], order: u32) -> bool {
         let since = self.version + 1;
         let Self { generation, ledger, .. } = self;
-        if !generation.v4.movable(v4) || !generation.v6.movable(v6) {
+        if !generation.v4.movable(v4, order) || !generation.v6.movable(v6, order) {
             return false;
         }
         let mut flux = |before: Option<u32>| match before {
