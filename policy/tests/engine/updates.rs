@@ -279,16 +279,16 @@ fn read(mut reader: Reader, history: &History, seed: u64) -> (usize, usize) {
     (rounds, overtaken)
 }
 
-#[test]
-fn every_answer_during_a_million_updates_was_right_at_some_moment_of_the_lookup() {
+/// Updates with three readers, among this many other rules.
+fn right_at_some_moment(others: u32, updates: usize) {
     let kind = Kind { networks: 200, wild: 1, ranges: 1, zoned: 3 };
     let mut random = Random::new(77);
-    let others = |rule: &Rule| (0..CELLS).all(|cell| !rule.matches(&cell_header(cell)));
+    let apart = |rule: &Rule| (0..CELLS).all(|cell| !rule.matches(&cell_header(cell)));
     let noise: Vec<Rule> =
-        (0..3000).map(|order| rule(&mut random, kind, order * 40_000)).filter(others).collect();
+        (0..others).map(|order| rule(&mut random, kind, order * 40_000)).filter(apart).collect();
     let (writer, reader) = Engine::build(&noise).share();
     let history = History {
-        answers: (0..1_000_000).map(|_| AtomicU64::new(0)).collect(),
+        answers: (0..updates).map(|_| AtomicU64::new(0)).collect(),
         begun: AtomicUsize::new(0),
         done: AtomicUsize::new(0),
         over: AtomicBool::new(false),
@@ -303,6 +303,75 @@ fn every_answer_during_a_million_updates_was_right_at_some_moment_of_the_lookup(
         write(writer, &history, &noise, 99);
         let rounds = readers.into_iter().map(|reader| reader.join().unwrap());
         let (rounds, overtaken) = rounds.fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
-        assert!(rounds > 10_000 && overtaken > 100, "{rounds} {overtaken}");
+        let (least, least_overtaken) = (updates / 100, updates / 10_000);
+        assert!(rounds > least && overtaken > least_overtaken, "{rounds} {overtaken}");
     });
+}
+
+#[test]
+fn every_answer_during_a_million_updates_was_right_at_some_moment_of_the_lookup() {
+    right_at_some_moment(3000, 1_000_000);
+}
+
+#[test]
+fn the_same_holds_where_all_rules_are_on_one_pile() {
+    right_at_some_moment(12, 300_000);
+}
+
+/// Rules that only their ranges of ports keep apart.
+fn alike(random: &mut Random, order: u32) -> Rule {
+    let mut range = || {
+        let low = random.below(300) as u16 * 200;
+        PortRange::new(low, low + 1 + random.below(4000) as u16).unwrap()
+    };
+    let any = Prefix { bits: 0, len: 0 };
+    Rule {
+        order,
+        networks: Networks::V4 { src: any, dst: any },
+        protocol: Some(17),
+        src_port: range(),
+        dst_port: range(),
+        from: ZoneSet::ALL,
+        to: ZoneSet::ALL,
+        value: u64::from(order),
+    }
+}
+
+#[test]
+fn rules_of_one_key_that_come_move_and_go_are_found_in_their_order() {
+    let mut random = Random::new(31);
+    let kind = KINDS[0];
+    // Enough others for tables; those of one key are a pile among them.
+    let mut start: Vec<Rule> = (0..900).map(|n| rule(&mut random, kind, n << 20)).collect();
+    start.extend((0..300).map(|n| alike(&mut random, (n << 20) + 5)));
+    let (mut writer, mut reader) = Engine::build(&start).share();
+    let others: Vec<Rule> = start.drain(..900).collect();
+    let mut rules: Vec<(RuleId, Rule)> =
+        (900..).zip(start).map(|(n, rule)| (RuleId::nth(n), rule)).collect();
+    for update in 0..6000 {
+        let place = random.below(rules.len() as u64) as usize;
+        let order = random.below(1 << 30) as u32 | 5;
+        match random.below(3) {
+            0 if rules.len() > 200 => assert!(writer.remove(rules.swap_remove(place).0)),
+            1 if rules.len() < 400 => {
+                let new = alike(&mut random, order);
+                rules.push((writer.insert(new).unwrap(), new));
+            }
+            _ => {
+                let (id, rule) = &mut rules[place];
+                assert!(writer.renumber(*id, order));
+                rule.order = order;
+            }
+        }
+        let near = rules[random.below(rules.len() as u64) as usize].1;
+        let now = || others.iter().chain(rules.iter().map(|(_, rule)| rule));
+        let headers = [inside(&near, &mut random, kind), header(&mut random, kind)];
+        let mut hits = [None; 2];
+        reader.lookup_batch(&headers, &mut hits);
+        for (header, hit) in headers.iter().zip(hits) {
+            let wanted = scan(now(), header);
+            assert_eq!(hit.map(|hit| hit.order), wanted.map(|hit| hit.order), "update {update}");
+            assert_eq!(reader.lookup(header).map(|hit| hit.order), wanted.map(|hit| hit.order));
+        }
+    }
 }

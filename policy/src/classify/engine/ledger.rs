@@ -19,9 +19,9 @@ pub(super) enum What {
     /// A record's rule came before any reader began: it needs no flux any more, unless it goes.
     Settle4(u32),
     Settle6(u32),
-    /// A record's rule went before any reader began.
-    Clear4(u32),
-    Clear6(u32),
+    /// A record's rule went before any reader began; with the hash of its key.
+    Clear4(u32, u64),
+    Clear6(u32, u64),
     /// No reader can have seen this flux in a record.
     Flux(u32),
 }
@@ -109,13 +109,13 @@ impl Ledger {
             let flux = match what {
                 What::Settle4(number) => settle(generation, &generation.v4, number),
                 What::Settle6(number) => settle(generation, &generation.v6, number),
-                What::Clear4(number) => {
+                What::Clear4(number, hash) => {
                     self.v4.back.push(number);
-                    clear(&generation.v4, number)
+                    clear(&generation.v4, number, hash)
                 }
-                What::Clear6(number) => {
+                What::Clear6(number, hash) => {
                     self.v6.back.push(number);
-                    clear(&generation.v6, number)
+                    clear(&generation.v6, number, hash)
                 }
                 What::Flux(flux) => {
                     self.fluxes.back.push(flux);
@@ -142,8 +142,8 @@ fn settle<A: Family>(generation: &Generation, index: &Index<A>, number: u32) -> 
 }
 
 /// Takes a record apart; returns its flux.
-fn clear<A: Family>(index: &Index<A>, number: u32) -> Option<u32> {
+fn clear<A: Family>(index: &Index<A>, number: u32, hash: u64) -> Option<u32> {
     let flux = index.records.get(number)?.state().flux;
-    index.remove(number);
+    index.remove(number, hash);
     Some(flux)
 }

@@ -22,6 +22,7 @@ mod choose;
 mod family;
 mod few;
 mod generation;
+mod ids;
 mod index;
 mod ledger;
 mod overlaps;

@@ -11,6 +11,7 @@ use super::pile::{Item, Pile};
 use super::plan::{Table, low};
 use super::publish::Flux;
 use super::record::{EMPTY, Entry, Record, State};
+use super::simd::prefetch;
 use super::zones::Numbers;
 use crate::zone::ZoneSet;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -198,12 +199,22 @@ impl<A: Family> Index<A> {
 
     /// Takes a rule that no reader sees any more away from where it is found. Piles forget theirs
     /// when they are made anew. Writer only.
-    pub(super) fn remove(&self, number: u32) {
+    pub(super) fn remove(&self, number: u32, hash: u64) {
         let Some(record) = self.records.get(number) else { return };
-        if let Some(hash) = self.hash_of(record) {
+        let state = record.state();
+        if !state.piled {
             self.buckets.remove(hash, number);
         }
-        record.set_state(State { flux: EMPTY, ..record.state() });
+        record.set_state(State { flux: EMPTY, ..state });
+    }
+
+    /// The hash of a rule's key, for [`Self::remove`]; asks for the memory that this looks at.
+    pub(super) fn expect_removal(&self, number: u32) -> Option<u64> {
+        let hash = self.hash_of(self.records.get(number)?)?;
+        if let Some(bucket) = self.buckets.get(self.buckets.place(hash)) {
+            prefetch(bucket);
+        }
+        Some(hash)
     }
 
     fn write(

@@ -6,12 +6,14 @@
 
 use super::family::Family;
 use super::generation::{Generation, Parts, Source};
+use super::ids::{Ids, Place};
 use super::index::Index;
 use super::ledger::{Later, Ledger, What};
 use super::publish::{NOTHING, Pin};
 use super::reader::{Current, Reader};
 use super::record::{EMPTY, Entry, State};
 use super::rule::{Rule, RuleId};
+use super::simd::prefetch;
 use super::zones::Numbers;
 use arc_swap::ArcSwap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -33,9 +35,7 @@ pub struct Writer {
     current: Current,
     generation: Arc<Generation>,
     pins: Pins,
-    /// The records of each rule, by its id.
-    places: Vec<[u32; 2]>,
-    free: Vec<u32>,
+    ids: Ids,
     numbers: Numbers,
     ledger: Ledger,
     version: u64,
@@ -46,7 +46,7 @@ pub struct Writer {
 impl Writer {
     pub(super) fn new(
         generation: Generation,
-        places: Vec<[u32; 2]>,
+        places: Vec<Place>,
         numbers: Numbers,
         seeds: [u64; 4],
     ) -> Self {
@@ -56,8 +56,7 @@ impl Writer {
             ledger: Ledger::of(&generation, &places),
             generation,
             pins: Pins::default(),
-            places,
-            free: Vec::new(),
+            ids: Ids::new(places),
             numbers,
             version: 0,
             horizon: 0,
@@ -74,7 +73,7 @@ impl Writer {
     /// How many rules there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.ids.used()
     }
 
     /// Whether there is no rule.
@@ -87,38 +86,26 @@ impl Writer {
     /// second set of them until each reader has looked up something.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.generation.memory() + size_of_val(self.places.as_slice())
+        self.generation.memory() + self.ids.memory()
     }
 
     /// Adds a rule; `None` when there are 2^31 already, or 2^24 different pairs of zone sets.
     pub fn insert(&mut self, rule: Rule) -> Option<RuleId> {
-        if self.places.len() >= 1 << 31 && self.free.is_empty() {
+        if self.ids.is_full() {
             return None;
         }
         let place = self
             .add(None, |numbers| Some(Parts::of(&rule, numbers.get(rule.from, rule.to)?, false)))?;
-        let id = match self.free.pop() {
-            Some(id) => id,
-            None => {
-                self.places.push([EMPTY; 2]);
-                u32::try_from(self.places.len() - 1).ok()?
-            }
-        };
-        if let Some(cell) = self.places.get_mut(id as usize) {
-            *cell = place;
-        }
+        let id = self.ids.add(place)?;
         self.publish();
         Some(RuleId(id))
     }
 
     /// Takes a rule away; says no when there is none of this id.
     pub fn remove(&mut self, id: RuleId) -> bool {
-        let Some(place) = self.place(id) else { return false };
-        if let Some(cell) = self.places.get_mut(id.0 as usize) {
-            *cell = [EMPTY; 2];
-        }
+        self.expect(id);
         // Free before the records are ended: if that takes a new generation, it has no such rule.
-        self.free.push(id.0);
+        let Some(place) = self.ids.remove(id.0) else { return false };
         self.end(place);
         self.publish();
         true
@@ -126,7 +113,8 @@ impl Writer {
 
     /// Gives a rule another place in the order of decision; says no when there is none of this id.
     pub fn renumber(&mut self, id: RuleId, order: u32) -> bool {
-        let Some(place) = self.place(id) else { return false };
+        self.expect(id);
+        let Some(place) = self.ids.get(id.0) else { return false };
         if self.reorder(place, order) {
             self.publish();
             return true;
@@ -147,8 +135,7 @@ impl Writer {
         });
         let Some(added) = added else { return false };
         // Looked up again: adding may have taken a new generation.
-        let Some(cell) = self.places.get_mut(id.0 as usize) else { return false };
-        let old = std::mem::replace(cell, added);
+        let Some(old) = self.ids.replace(id.0, added) else { return false };
         self.end(old);
         self.publish();
         true
@@ -160,12 +147,17 @@ impl Writer {
         self.clean(SLICE * 8);
     }
 
-    fn place(&self, id: RuleId) -> Option<[u32; 2]> {
-        self.places.get(id.0 as usize).copied().filter(|place| *place != [EMPTY; 2])
+    /// Asks for the memory of the record that a rule most likely has, see [`Ids`].
+    fn expect(&self, RuleId(id): RuleId) {
+        if let Some(record) = self.generation.v4.records.get(id) {
+            prefetch(record);
+        } else if let Some(record) = self.generation.v6.records.get(id) {
+            prefetch(record);
+        }
     }
 
     fn parts(&self, id: RuleId) -> Option<Parts> {
-        let [v4, v6] = self.place(id)?;
+        let [v4, v6] = self.ids.get(id.0)?;
         Some(Parts {
             v4: self.generation.v4.records.get(v4).map(|record| record.entry()),
             v6: self.generation.v6.records.get(v6).map(|record| record.entry()),
@@ -181,7 +173,7 @@ impl Writer {
     ) -> Option<[u32; 2]> {
         for _ in 0..4 {
             let parts = parts(&mut self.numbers)?;
-            let like = like.and_then(|id| self.place(id)).unwrap_or([EMPTY; 2]);
+            let like = like.and_then(|id| self.ids.get(id.0)).unwrap_or([EMPTY; 2]);
             if let Some(place) = self.try_add(&parts, like) {
                 return Some(place);
             }
@@ -266,11 +258,11 @@ impl Writer {
         if let (Some(record), Some(state)) = (old6, new6) {
             record.set_state(state);
         }
-        if old4.is_some() {
-            ledger.later(Later { version: dies, what: What::Clear4(v4) });
+        if let Some(hash) = generation.v4.expect_removal(v4) {
+            ledger.later(Later { version: dies, what: What::Clear4(v4, hash) });
         }
-        if old6.is_some() {
-            ledger.later(Later { version: dies, what: What::Clear6(v6) });
+        if let Some(hash) = generation.v6.expect_removal(v6) {
+            ledger.later(Later { version: dies, what: What::Clear6(v6, hash) });
         }
     }
 
@@ -300,8 +292,8 @@ impl Writer {
     /// Builds the next generation, with room for half as many rules again.
     fn rebuild(&mut self) {
         let mut source = Source::new();
-        let Self { generation, numbers, places, .. } = self;
-        for place in places.iter_mut().filter(|place| **place != [EMPTY; 2]) {
+        let Self { generation, numbers, ids, .. } = self;
+        for place in ids.used_places() {
             let [v4, v6] = place;
             *v4 = carry(&generation.v4, *v4, &mut source.v4, numbers, &mut source.numbers);
             *v6 = carry(&generation.v6, *v6, &mut source.v6, numbers, &mut source.numbers);
@@ -309,7 +301,7 @@ impl Writer {
         let rules = source.v4.len().max(source.v6.len());
         let next = Generation::build(&source, self.version, self.seeds, rules / 2 + 4096);
         self.generation = Arc::new(next);
-        self.ledger = Ledger::of(&self.generation, &self.places);
+        self.ledger = Ledger::of(&self.generation, self.ids.places());
         self.numbers = source.numbers;
         self.horizon = self.version;
         self.current.store(Arc::clone(&self.generation));
