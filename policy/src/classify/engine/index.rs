@@ -60,10 +60,14 @@ pub(super) struct Search {
 impl View<'_> {
     /// The order of a rule of this flux, or [`NOTHING`]; `order` is what its record says.
     #[inline]
-    pub(super) fn order(&self, flux: u32, order: u64) -> u64 {
-        if flux == 0 {
-            return order;
-        }
+    fn order(&self, flux: u32, order: u64) -> u64 {
+        if flux == 0 { order } else { self.order_in(flux, order) }
+    }
+
+    /// Few rules have a flux: apart, it doesn't swell what all lookups go through.
+    #[cold]
+    #[inline(never)]
+    fn order_in(&self, flux: u32, order: u64) -> u64 {
         self.flux.get(flux as usize).map_or(NOTHING, |flux| flux.order(self.version, order))
     }
 }
