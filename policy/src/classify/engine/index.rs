@@ -73,8 +73,8 @@ impl View<'_> {
 }
 
 impl<A: Family> Index<A> {
-    /// Without rules, for up to `room`, laid out for these. `piled` is how many rules may be put into
-    /// piles, counting those that are put there again.
+    /// Without rules, for up to `room`, laid out for these. `piled` is how many rules may be put
+    /// into piles, counting those that are put there again.
     pub(super) fn new(entries: &[Entry<A>], room: usize, piled: usize, seeds: Seeds) -> Self {
         let plan = Plan::new(entries, seeds);
         Self {

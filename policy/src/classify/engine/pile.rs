@@ -385,3 +385,19 @@ impl Piles {
             + trees.into_iter().map(|tree| size_of_val(&**tree)).sum::<usize>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn piles_lie_side_by_side_in_chunks_that_have_room_for_them() {
+        for pile in (0..10_000).chain((1 << 31) - 9..1 << 31) {
+            let (number, size, place) = chunk(pile);
+            assert!(number < CHUNKS && place < size, "pile {pile}");
+            let next = if place + 1 < size { (number, place + 1) } else { (number + 1, 0) };
+            let (number, _, place) = chunk(pile + 1);
+            assert_eq!((number, place), next, "after pile {pile}");
+        }
+    }
+}

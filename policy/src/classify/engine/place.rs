@@ -180,7 +180,7 @@ impl<A: Family> Index<A> {
     }
 
     /// Whether a rule can get this order where it is: there is nothing yet that readers have to
-    /// know of it, and no pile has to find it earlier. No rule is in the way of nothing. Writer only.
+    /// know of it, and no pile has to find it earlier. True if there is no such record. Writer only.
     pub(super) fn movable(&self, number: u32, order: u32) -> bool {
         self.records.get(number).is_none_or(|record| {
             let State { flux, piled, .. } = record.state();
@@ -276,8 +276,8 @@ impl<A: Family> Index<A> {
         Some(pile)
     }
 
-    /// The rules in these records as items of a pile, and how many bits of their addresses it skips.
-    /// Of two orders that a rule has for readers its item has the first.
+    /// The rules in these records as items of a pile, and how many bits of their addresses it
+    /// skips. Of two orders that a rule has for readers its item has the first.
     fn items(
         &self,
         numbers: impl Iterator<Item = u32>,
