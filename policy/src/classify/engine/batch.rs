@@ -1,22 +1,19 @@
-//! Lookups of many headers together, so that their waits for memory overlap.
+//! Memory of lookups of many headers together: the headers and what is known of each, in columns.
 //!
-//! Headers go through in rounds: in each, every header that isn't decided yet asks one table. A
-//! round has steps, each for all headers before the next: choose a table and compute the hash, look
-//! for fingerprints, compare with records. How many records a header meets differs from one to the
-//! next; in a list of pairs that costs no jump that the processor can't foresee.
+//! Not here: what is done with them, see [`super::rounds`].
 
-use super::buckets::{SLOTS, fingerprint};
-use super::family::{Family, Pair, Probe};
-use super::index::{Index, NOTHING, Search, View};
-use super::simd::{Vectors, prefetch};
+use super::buckets::SLOTS;
+use super::family::{Family, Pair, Probe, edges};
+use super::index::{Best, NOTHING};
 
-/// Headers of a block: enough to hide a wait, few enough to stay in the first cache.
+/// Headers of a block: enough to hide a wait and to keep rounds full, few enough for the first
+/// cache. A multiple of what a vector holds.
 pub(super) const WIDTH: usize = 64;
 
+/// Numbers that are written at once.
+pub(super) const VECTOR: usize = 16;
 /// Records of a block's headers, at most, and what one vector holds.
 const PAIRS: usize = WIDTH * SLOTS as usize + VECTOR;
-/// Numbers that are written at once.
-const VECTOR: usize = 16;
 
 /// Headers of one family, field by field.
 #[derive(Clone, Debug)]
@@ -28,19 +25,34 @@ pub(super) struct Block<A> {
     pub(super) count: usize,
 }
 
+/// What words and hashes are made from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fields<'a> {
+    pub(super) addresses: &'a [Pair<u32>; WIDTH],
+    pub(super) rest: &'a [u64; WIDTH],
+    pub(super) count: usize,
+}
+
 /// Memory of a batch, used again for each of its blocks.
 #[derive(Debug)]
 pub(super) struct Scratch {
-    pub(super) searches: [Search; WIDTH],
-    classes: [u64; WIDTH],
-    open: Lanes,
-    /// Headers for which there are not only records under their hash.
-    beyond: Lanes,
-    hashes: [u64; WIDTH],
-    pairs: Pairs,
+    /// The best rule of each header so far.
+    pub(super) best: [Best; WIDTH],
+    /// Classes that may hold a better one and weren't asked yet.
+    pub(super) classes: [u64; WIDTH],
+    /// The classes of the table that is being asked.
+    pub(super) tables: [u64; WIDTH],
+    /// What a header's hash for that table is made from.
+    pub(super) factors: [[u64; WIDTH]; 2],
+    pub(super) hashes: [u64; WIDTH],
+    /// Headers with classes to be asked.
+    pub(super) open: Lanes,
+    /// Those of them for which there are not only records in the bucket of their hash.
+    pub(super) beyond: Lanes,
+    pub(super) pairs: Pairs,
 }
 
-/// Headers and the numbers of records that they are to be compared with.
+/// Headers and the numbers of what they are to be compared with.
 #[derive(Debug)]
 pub(super) struct Pairs {
     places: [u32; PAIRS],
@@ -50,34 +62,44 @@ pub(super) struct Pairs {
 
 /// Headers of a block, by their places.
 #[derive(Clone, Copy, Debug)]
-struct Lanes {
-    places: [u8; WIDTH],
-    count: usize,
+pub(super) struct Lanes {
+    places: [u32; WIDTH + VECTOR],
+    pub(super) count: usize,
 }
 
 impl Lanes {
-    const NONE: Self = Self { places: [0; WIDTH], count: 0 };
+    const NONE: Self = Self { places: [0; _], count: 0 };
 
     /// Adds a header if `really`, without a jump.
     #[inline(always)]
-    fn push(&mut self, place: u8, really: bool) {
+    pub(super) fn push(&mut self, place: usize, really: bool) {
         if let Some(cell) = self.places.get_mut(self.count) {
-            *cell = place;
+            *cell = place as u32;
             self.count += usize::from(really);
         }
     }
 
+    /// Where the next headers go.
     #[inline(always)]
-    fn get(&self) -> impl Iterator<Item = usize> {
-        self.places.iter().take(self.count).map(|place| usize::from(*place) % WIDTH)
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "only vector instructions add many at once")
+    )]
+    pub(super) fn room(&mut self) -> Option<&mut [u32; VECTOR]> {
+        self.places.get_mut(self.count..)?.first_chunk_mut()
+    }
+
+    #[inline(always)]
+    pub(super) fn get(&self) -> impl Iterator<Item = usize> {
+        self.places.iter().take(self.count).map(|place| *place as usize % WIDTH)
     }
 }
 
 impl Pairs {
     #[inline(always)]
-    pub(super) fn push(&mut self, place: u8, number: u32) {
+    pub(super) fn push(&mut self, place: usize, number: u32) {
         if let Some(([of, ..], [cell, ..])) = self.room() {
-            (*of, *cell) = (place.into(), number);
+            (*of, *cell) = (place as u32, number);
             self.count += 1;
         }
     }
@@ -90,7 +112,7 @@ impl Pairs {
     }
 
     #[inline(always)]
-    fn get(&self) -> impl Iterator<Item = (usize, u32)> {
+    pub(super) fn get(&self) -> impl Iterator<Item = (usize, u32)> {
         let pairs = self.places.iter().zip(&self.numbers).take(self.count);
         pairs.map(|(place, number)| (*place as usize % WIDTH, *number))
     }
@@ -98,13 +120,14 @@ impl Pairs {
 
 impl Scratch {
     pub(super) const fn new() -> Self {
-        let search = Search { order: NOTHING, number: 0, table: 0, classes: 0 };
         Self {
-            searches: [search; WIDTH],
+            best: [NOTHING; WIDTH],
             classes: [0; WIDTH],
+            tables: [0; WIDTH],
+            factors: [[0; WIDTH]; 2],
+            hashes: [0; WIDTH],
             open: Lanes::NONE,
             beyond: Lanes::NONE,
-            hashes: [0; WIDTH],
             pairs: Pairs { places: [0; PAIRS], numbers: [0; PAIRS], count: 0 },
         }
     }
@@ -120,15 +143,29 @@ impl<A: Family> Block<A> {
         }
     }
 
-    /// Adds a header, if there is room; returns its place.
+    /// Puts a header in a place, if there is one; [`Self::complete`] has to follow.
     #[inline(always)]
-    pub(super) fn push(&mut self, probe: &Probe<A>) -> Option<usize> {
-        let place = self.count;
-        *self.addresses.get_mut(place)? = probe.addresses;
-        *self.rest.get_mut(place)? = probe.rest;
-        *self.edges.get_mut(place)? = probe.edges;
-        self.count += 1;
-        Some(place)
+    pub(super) fn put(&mut self, place: usize, addresses: Pair<A>, rest: u64) {
+        if let (Some(a), Some(b)) = (self.addresses.get_mut(place), self.rest.get_mut(place)) {
+            (*a, *b) = (addresses, rest);
+        }
+    }
+
+    /// Works out what follows from the fields, once so many headers are there.
+    #[inline(always)]
+    pub(super) fn complete(&mut self, count: usize) {
+        self.count = count;
+        for (cell, rest) in self.edges.iter_mut().zip(&self.rest) {
+            let (src, dst) = (*rest as u16, (*rest >> 16) as u16);
+            *cell = edges((src, src), (dst, dst));
+        }
+    }
+
+    /// The fields of all headers, if their addresses have 32 bits.
+    #[inline(always)]
+    pub(super) fn fields(&self) -> Option<Fields<'_>> {
+        let addresses = A::narrow(&self.addresses)?;
+        Some(Fields { addresses, rest: &self.rest, count: self.count })
     }
 
     #[inline(always)]
@@ -138,76 +175,6 @@ impl<A: Family> Block<A> {
             addresses: self.addresses.get(place).copied().unwrap_or(none),
             rest: self.rest.get(place).copied().unwrap_or(0),
             edges: self.edges.get(place).copied().unwrap_or(0),
-        }
-    }
-}
-
-impl<A: Family> Index<A> {
-    /// Finds the rules of a block's headers, into `scratch.searches`.
-    #[inline(always)]
-    pub(super) fn find_all<V: Vectors>(
-        &self,
-        block: &Block<A>,
-        view: &View<'_>,
-        scratch: &mut Scratch,
-        vectors: V,
-        verify: impl Fn(usize, u64) -> bool,
-    ) {
-        let Scratch { searches, classes, open, beyond, hashes, pairs } = scratch;
-        if self.plan.chain == 0 {
-            for (place, search) in searches.iter_mut().enumerate().take(block.count) {
-                let probe = block.probe(place);
-                *search = self.find_only(&probe, view, |value| verify(place, value));
-            }
-            return;
-        }
-        self.words.of_all(block, classes, vectors);
-        open.count = 0;
-        let lanes = (0u8..).zip(searches.iter_mut().zip(&*classes));
-        for (place, (search, classes)) in lanes.take(block.count) {
-            *search = Search { order: NOTHING, number: 0, table: 0, classes: *classes };
-            open.push(place, *classes != 0);
-        }
-        while open.count != 0 {
-            for place in open.get() {
-                let both = searches.get_mut(place).zip(hashes.get_mut(place));
-                let Some((search, hash)) = both else { continue };
-                *hash = self.choose(&block.probe(place), search);
-                if let Some(bucket) = self.buckets.get(self.buckets.place(*hash)) {
-                    prefetch(bucket);
-                }
-            }
-            (pairs.count, beyond.count) = (0, 0);
-            for place in open.get() {
-                let hash = hashes.get(place).copied().unwrap_or(0);
-                if let Some(bucket) = self.buckets.get(self.buckets.place(hash)) {
-                    let place = place as u8;
-                    let more = vectors.candidates(bucket, fingerprint(hash), place, pairs);
-                    beyond.push(place, more);
-                }
-            }
-            for (_, number) in pairs.get() {
-                if let Some(record) = self.records.get(number) {
-                    prefetch(record);
-                }
-            }
-            for (place, number) in pairs.get() {
-                let Some(search) = searches.get_mut(place) else { continue };
-                let verify = |value| verify(place, value);
-                self.look_at(number, &block.probe(place), view, search, &verify);
-            }
-            for place in beyond.get() {
-                let both = searches.get_mut(place).zip(hashes.get(place));
-                let Some((search, hash)) = both else { continue };
-                let verify = |value| verify(place, value);
-                self.look_beyond(*hash, &block.probe(place), view, search, &verify);
-            }
-            let before = *open;
-            open.count = 0;
-            for place in before.get() {
-                let search = searches.get(place);
-                open.push(place as u8, search.is_some_and(|search| search.classes != 0));
-            }
         }
     }
 }

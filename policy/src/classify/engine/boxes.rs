@@ -77,12 +77,6 @@ impl Boxes {
         boxes
     }
 
-    /// The lanes whose boxes hold the point, as bits.
-    #[inline]
-    pub(super) fn holding(&self, point: &Point) -> u32 {
-        simd::between(self, point, point)
-    }
-
     /// The lanes whose boxes meet the bounds, as bits.
     #[inline]
     pub(super) fn meeting(&self, bounds: &Bounds) -> u32 {

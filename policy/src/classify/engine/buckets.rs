@@ -63,7 +63,8 @@ impl Bucket {
 
     #[inline]
     pub(super) fn number(&self, slot: u32) -> Option<u32> {
-        self.numbers.get(slot as usize).map(|number| number.load(Relaxed))
+        // Whoever sees the number of a new pile sees the pile.
+        self.numbers.get(slot as usize).map(|number| number.load(Acquire))
     }
 
     fn byte(slot: usize) -> (usize, u32) {

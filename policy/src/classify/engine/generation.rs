@@ -4,7 +4,7 @@
 
 use super::batch::{Block, Scratch, WIDTH};
 use super::family::{Family, Pair, Probe, Seeds, edges, rest};
-use super::index::{Index, Search, View};
+use super::index::{Index, View};
 use super::publish::{Clock, Flux};
 use super::record::Entry;
 use super::rule::{Header, Hit, Networks, Rule};
@@ -60,16 +60,17 @@ impl Generation {
     }
 
     #[inline(always)]
-    pub(super) fn lookup(
+    pub(super) fn lookup<V: Vectors>(
         &self,
         header: &Header,
         version: u64,
+        vectors: V,
         verify: impl Fn(u64) -> bool,
     ) -> Option<Hit> {
         let view = self.view(version);
         match of(header) {
-            InFamily::V4(probe) => hit(&self.v4, &self.v4.find(&probe, &view, verify)),
-            InFamily::V6(probe) => hit(&self.v6, &self.v6.find(&probe, &view, verify)),
+            InFamily::V4(probe) => self.v4.hit(self.v4.find(&probe, &view, vectors, verify)),
+            InFamily::V6(probe) => self.v6.hit(self.v6.find(&probe, &view, vectors, verify)),
             InFamily::Neither => None,
         }
     }
@@ -125,28 +126,23 @@ fn batch<A: Family, V: Vectors>(
 ) -> bool {
     let mut block = Block::new();
     let mut places = [0u8; WIDTH];
-    let mut others = false;
-    for (place, header) in (0u8..).zip(headers).take(WIDTH) {
-        let lane = probe(header).and_then(|probe| block.push(&probe));
-        match lane.and_then(|lane| places.get_mut(lane)) {
-            Some(of) => *of = place,
-            None => others = true,
-        }
+    let mut count = 0;
+    for (place, header) in headers.iter().enumerate().take(WIDTH) {
+        let (Some(probe), Some(of)) = (probe(header), places.get_mut(count)) else { continue };
+        block.put(count, probe.addresses, probe.rest);
+        *of = place as u8;
+        count += 1;
     }
+    block.complete(count);
     let header = |lane: usize| headers.get(usize::from(*places.get(lane)?));
     let verify = |lane, value| header(lane).is_some_and(|header| verify(header, value));
     index.find_all(&block, view, scratch, vectors, verify);
-    for (search, place) in scratch.searches.iter().zip(&places).take(block.count) {
+    for (best, place) in scratch.best.iter().zip(&places).take(block.count) {
         if let Some(cell) = hits.get_mut(usize::from(*place)) {
-            *cell = hit(index, search);
+            *cell = index.hit(*best);
         }
     }
-    others
-}
-
-fn hit<A: Family>(index: &Index<A>, search: &Search) -> Option<Hit> {
-    let order = u32::try_from(search.order).ok()?;
-    Some(Hit { order, value: index.value(search.number) })
+    count < headers.len()
 }
 
 /// A header in its family.

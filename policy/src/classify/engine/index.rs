@@ -7,15 +7,17 @@
 //! ```
 
 use super::boxes::Point;
-use super::buckets::{Buckets, PILE, fingerprint};
+use super::buckets::{Buckets, PILE};
 use super::family::{Family, Pair, Probe, Seeds};
 use super::pile::Piles;
 use super::plan::Plan;
-use super::publish::Flux;
-pub(super) use super::publish::NOTHING;
+use super::publish::{Flux, NO_ORDER};
 use super::record::{ALL_ZONES, Compared, EMPTY, Entry, Record, Records};
+use super::rule::Hit;
+use super::simd::{Vectors, prefetch};
 use super::words::Words;
 use super::zones::Zones;
+use std::hint::select_unpredictable;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed},
@@ -35,6 +37,9 @@ pub(super) struct Index<A: Family> {
     pub(super) only: AtomicU32,
     /// Classes with rules that the shadows of others don't know of.
     pub(super) fresh: AtomicU64,
+    /// Records before this one are in the order of decision: whoever has found a rule among them
+    /// needn't look at those between.
+    pub(super) sorted: AtomicU32,
 }
 
 /// What a lookup sees.
@@ -45,20 +50,25 @@ pub(super) struct View<'a> {
     pub(super) zones: &'a Zones,
 }
 
-/// The best rule so far, and where a better one can be.
+/// A rule by its order << 32 and its record's number: the lesser decides.
+pub(super) type Best = u64;
+
+/// No rule: more than any.
+pub(super) const NOTHING: Best = u64::MAX;
+
+/// Where a lookup has got to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Search {
-    /// Its order; [`NOTHING`] without one.
-    pub(super) order: u64,
-    pub(super) number: u32,
-    /// The classes of the table that is being asked.
-    pub(super) table: u64,
+    /// The best rule so far.
+    pub(super) best: Best,
     /// Classes that may hold a better one and weren't asked yet.
     pub(super) classes: u64,
+    /// The classes of the table that is being asked.
+    pub(super) table: u64,
 }
 
 impl View<'_> {
-    /// The order of a rule of this flux, or [`NOTHING`]; `order` is what its record says.
+    /// The order of a rule of this flux, or [`NO_ORDER`]; `order` is what its record says.
     #[inline]
     fn order(&self, flux: u32, order: u64) -> u64 {
         if flux == 0 { order } else { self.order_in(flux, order) }
@@ -68,7 +78,7 @@ impl View<'_> {
     #[cold]
     #[inline(never)]
     fn order_in(&self, flux: u32, order: u64) -> u64 {
-        self.flux.get(flux as usize).map_or(NOTHING, |flux| flux.order(self.version, order))
+        self.flux.get(flux as usize).map_or(NO_ORDER, |flux| flux.order(self.version, order))
     }
 }
 
@@ -86,30 +96,45 @@ impl<A: Family> Index<A> {
             best: Box::new(std::array::from_fn(|_| AtomicU32::new(u32::MAX))),
             only: AtomicU32::new(EMPTY),
             fresh: AtomicU64::new(0),
+            sorted: AtomicU32::new(0),
         }
     }
 
-    /// The number of the rule that decides, with its order.
+    /// The rule that decides.
     #[inline(always)]
-    pub(super) fn find(
+    pub(super) fn find<V: Vectors>(
         &self,
         probe: &Probe<A>,
         view: &View<'_>,
+        vectors: V,
         verify: impl Fn(u64) -> bool,
-    ) -> Search {
+    ) -> Best {
         if self.plan.chain == 0 {
-            return self.find_only(probe, view, verify);
+            return self.find_only(probe, view, vectors, verify);
         }
-        let mut search =
-            Search { order: NOTHING, number: 0, table: 0, classes: self.words.of(probe) };
+        let classes = self.words.of(probe);
+        let mut search = Search { best: NOTHING, classes, table: 0 };
         while search.classes != 0 {
             let hash = self.choose(probe, &mut search);
+            self.expect_next(probe, search);
             self.buckets.each(hash, |number| {
-                self.look(number, probe, view, &mut search, &verify);
+                self.look(number, probe, view, &mut search, vectors, &verify);
                 true
             });
         }
-        search
+        search.best
+    }
+
+    /// Asks for the bucket that comes after the one that is being asked, as far as is known: often
+    /// there is none when it is known for certain, but then nobody has waited.
+    #[inline(always)]
+    fn expect_next(&self, probe: &Probe<A>, mut search: Search) {
+        if search.classes != 0 {
+            let hash = self.choose(probe, &mut search);
+            if let Some(bucket) = self.buckets.get(self.buckets.place(hash)) {
+                prefetch(bucket);
+            }
+        }
     }
 
     /// Chooses the next table and hashes the header for it.
@@ -124,7 +149,7 @@ impl<A: Family> Index<A> {
     }
 
     /// The order with which an odd record that matches a header decides it, by whether its rule
-    /// counts or has another order, and by its zones; [`NOTHING`] if it doesn't.
+    /// counts or has another order, and by its zones; [`NO_ORDER`] if it doesn't.
     #[inline]
     fn allowed(
         &self,
@@ -136,65 +161,47 @@ impl<A: Family> Index<A> {
     ) -> u64 {
         let state = record.state();
         let order = view.order(state.flux, order);
-        let allowed = order != NOTHING
+        let allowed = order != NO_ORDER
             && (state.zones == ALL_ZONES || view.zones.hold(state.zones, probe.from(), probe.to()))
             && (!state.coarse || verify(record.value()));
-        if allowed { order } else { NOTHING }
-    }
-
-    /// Compares a header with all that is under a hash beside the records of the hash's own bucket.
-    pub(super) fn look_beyond(
-        &self,
-        hash: u64,
-        probe: &Probe<A>,
-        view: &View<'_>,
-        search: &mut Search,
-        verify: &impl Fn(u64) -> bool,
-    ) {
-        let place = self.buckets.place(hash);
-        let Some(bucket) = self.buckets.get(place) else { return };
-        let (mut slots, more) = bucket.find(fingerprint(hash));
-        while slots != 0 {
-            if let Some(number) = bucket.number(slots.trailing_zeros()).filter(|n| *n >= PILE) {
-                self.look_through(number - PILE, probe, view, search, verify);
-            }
-            slots &= slots - 1;
-        }
-        if more {
-            self.buckets.each_from(self.buckets.next(place), hash, |number| {
-                self.look(number, probe, view, search, verify);
-                true
-            });
-        }
+        if allowed { order } else { NO_ORDER }
     }
 
     /// Like [`Self::find`], where all rules are on one pile.
-    #[inline]
-    pub(super) fn find_only(
+    #[inline(always)]
+    pub(super) fn find_only<V: Vectors>(
         &self,
         probe: &Probe<A>,
         view: &View<'_>,
+        vectors: V,
         verify: impl Fn(u64) -> bool,
-    ) -> Search {
-        let mut search = Search { order: NOTHING, number: 0, table: u64::MAX, classes: 0 };
-        self.look_through(self.only.load(Acquire), probe, view, &mut search, &verify);
-        search
+    ) -> Best {
+        let mut search = Search { best: NOTHING, classes: 0, table: u64::MAX };
+        let only = self.only.load(Acquire);
+        self.look_through(only, probe, view, &mut search, vectors, &verify);
+        search.best
     }
 
     /// Compares a header with what a number stands for.
     #[inline(always)]
-    fn look(
+    pub(super) fn look<V: Vectors>(
         &self,
         number: u32,
         probe: &Probe<A>,
         view: &View<'_>,
         search: &mut Search,
+        vectors: V,
         verify: &impl Fn(u64) -> bool,
     ) {
-        if number < PILE {
-            self.look_at(number, probe, view, search, verify);
-        } else {
-            self.look_through(number - PILE, probe, view, search, verify);
+        match number.checked_sub(PILE) {
+            None => {
+                // What a hit carries may be on the record's second line.
+                if let Some(record) = self.records.get(number) {
+                    prefetch(record);
+                }
+                self.look_at(number, probe, view, search, verify);
+            }
+            Some(pile) => self.look_through(pile, probe, view, search, vectors, verify),
         }
     }
 
@@ -211,26 +218,33 @@ impl<A: Family> Index<A> {
         let Compared { matches, head } = record.compare(probe);
         // One of another table is left to that table: the shadow of a rule takes for granted that
         // all with its key are compared, too.
-        let matches = matches & (search.table >> head.class() & 1 != 0);
+        let mut matches = matches & (search.table >> head.class() & 1 != 0);
         let mut order = u64::from(head.order());
         if matches & head.odd() {
             order = self.allowed(record, order, probe, view, verify);
+            matches = order != NO_ORDER;
         }
-        // All bits when it is better, none otherwise.
-        let better = u64::from(matches & (order < search.order)).wrapping_neg();
-        search.order ^= (search.order ^ order) & better;
-        search.number ^= (search.number ^ number) & better as u32;
-        search.classes &= record.shadow() | self.fresh.load(Relaxed) | !better;
+        let own = order << 32 | u64::from(number);
+        let left = record.shadow() | self.fresh.load(Relaxed);
+        let better = matches & (own < search.best);
+        search.best = select_unpredictable(better, own, search.best);
+        search.classes &= select_unpredictable(better, left, u64::MAX);
     }
 
-    fn look_through(
+    /// Compares a header with the rules of a pile.
+    #[inline(always)]
+    pub(super) fn look_through<V: Vectors>(
         &self,
         pile: u32,
         probe: &Probe<A>,
         view: &View<'_>,
         search: &mut Search,
+        vectors: V,
         verify: &impl Fn(u64) -> bool,
     ) {
+        if !self.piles.may_hold(pile, search.best) {
+            return;
+        }
         let Some(pile) = self.piles.get(pile) else { return };
         let Pair { src, dst } = probe.addresses;
         let (rest, (skip_src, skip_dst)) = (probe.rest, pile.skip);
@@ -238,15 +252,18 @@ impl<A: Family> Index<A> {
             addresses: [src.window(skip_src), dst.window(skip_dst)],
             rest: [rest as u16, (rest >> 16) as u16, probe.protocol().into()],
         };
-        pile.find(&point, search.order, |number| {
+        pile.find(&point, search.best, vectors, |number| {
             self.look_at(number, probe, view, search, verify);
-            search.order
+            search.best
         });
     }
 
-    /// What a hit on a record carries.
-    pub(super) fn value(&self, number: u32) -> u64 {
-        self.records.get(number).map_or(0, Record::value)
+    /// What a hit on a rule says.
+    #[inline(always)]
+    pub(super) fn hit(&self, best: Best) -> Option<Hit> {
+        let order = (best >> 32) as u32;
+        let value = self.records.get(best as u32).map(Record::value);
+        value.filter(|_| best != NOTHING).map(|value| Hit { order, value })
     }
 
     pub(super) fn memory(&self) -> usize {

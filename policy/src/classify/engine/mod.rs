@@ -34,6 +34,7 @@ mod ranges;
 mod reader;
 mod record;
 mod remains;
+mod rounds;
 mod rule;
 mod shadow;
 mod simd;
@@ -210,7 +211,7 @@ impl<F: Fn(u64) -> bool> Work for One<'_, F> {
         let Self { engine, header, verify } = self;
         match &engine.few {
             Some(few) => few.lookup(header, vectors, verify),
-            None => engine.generation.lookup(header, STEADY, verify),
+            None => engine.generation.lookup(header, STEADY, vectors, verify),
         }
     }
 }

@@ -11,6 +11,8 @@
 //! all. Rules that went stay until then: what a pile finds is compared with the record in any case.
 
 use super::boxes::{Bounds, Boxes, LANES, Point};
+use super::index::Best;
+use super::simd::{Vectors, prefetch, prefetch_all};
 use std::sync::atomic::{
     AtomicU32, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
@@ -54,6 +56,9 @@ struct Node {
     leaf: bool,
 }
 
+/// Levels of a tree, at most: n of them have room for 16^n rules, and there are fewer than 2^31.
+const DEPTH: usize = 8;
+
 /// No rule.
 const NONE: u32 = u32::MAX;
 /// Rules of a small tree, at most, or this part of those of the other tree.
@@ -84,17 +89,35 @@ impl Pile {
         rules <= YOUNG.max(self.rules / YOUNG_PART)
     }
 
-    /// Calls `each` with the numbers of the rules that may match and have an order below what
-    /// `limit` says; `each` returns the limit from then on.
+    /// Asks for the memory that a lookup begins with.
     #[inline]
-    pub(super) fn find(&self, point: &Point, mut limit: u64, mut each: impl FnMut(u32) -> u64) {
-        for number in self.later() {
-            limit = each(number);
-        }
-        for nodes in [&*self.main, &*self.young] {
+    pub(super) fn prefetch(&self) {
+        for nodes in self.trees() {
             if let Some(root) = nodes.last() {
-                find_below(nodes, root, point, &mut limit, &mut each);
+                prefetch_all(root);
             }
+        }
+    }
+
+    fn trees(&self) -> [&[Node]; 2] {
+        [&self.main, &self.young]
+    }
+
+    /// Calls `each` with the numbers of the rules that may match and be better than `best`; `each`
+    /// returns the best from then on.
+    #[inline(always)]
+    pub(super) fn find<V: Vectors>(
+        &self,
+        point: &Point,
+        mut best: Best,
+        vectors: V,
+        mut each: impl FnMut(u32) -> Best,
+    ) {
+        for number in self.later() {
+            best = each(number);
+        }
+        for nodes in self.trees() {
+            best = find_in(nodes, point, best, vectors, &mut each);
         }
     }
 
@@ -106,7 +129,7 @@ impl Pile {
         limit: u64,
         each: &mut impl FnMut(u32) -> bool,
     ) {
-        for nodes in [&*self.main, &*self.young] {
+        for nodes in self.trees() {
             let more = |root| overlapping_below(nodes, root, bounds, limit, each);
             if !nodes.last().is_none_or(more) {
                 return;
@@ -115,7 +138,7 @@ impl Pile {
     }
 
     /// Adds a rule, if there is room beside the trees. Writer only.
-    pub(super) fn push(&self, number: u32) -> bool {
+    fn push(&self, number: u32) -> bool {
         let count = self.count.load(Relaxed);
         let free = self.later.get(count);
         if let Some(cell) = free {
@@ -146,27 +169,42 @@ impl Pile {
     }
 }
 
-fn find_below(
+/// Finds in one tree, see [`Pile::find`].
+#[inline(always)]
+fn find_in<V: Vectors>(
     nodes: &[Node],
-    node: &Node,
     point: &Point,
-    limit: &mut u64,
-    each: &mut impl FnMut(u32) -> u64,
-) {
-    let mut lanes = node.boxes.holding(point);
-    while lanes != 0 {
+    mut best: Best,
+    vectors: V,
+    each: &mut impl FnMut(u32) -> Best,
+) -> Best {
+    let Some(mut node) = nodes.last() else { return best };
+    let mut lanes = vectors.holding(&node.boxes, point);
+    // Where to go on, a node of each level.
+    let mut above = [(node, 0); DEPTH];
+    let mut depth = 0_usize;
+    loop {
         let lane = lanes.trailing_zeros() as usize;
-        lanes &= lanes - 1;
-        let (Some(best), Some(below)) = (node.best.get(lane), node.below.get(lane)) else {
-            return;
+        let found = node.best.get(lane).zip(node.below.get(lane));
+        let Some((_, below)) = found.filter(|(order, _)| u64::from(**order) << 32 < best) else {
+            // Nothing is left in the node, or nothing better.
+            let Some(last) = depth.checked_sub(1).and_then(|last| above.get(last)) else {
+                return best;
+            };
+            (node, lanes) = *last;
+            depth -= 1;
+            continue;
         };
-        if u64::from(*best) >= *limit {
-            return;
-        }
+        lanes &= lanes - 1;
         if node.leaf {
-            *limit = each(*below);
-        } else if let Some(node) = nodes.get(*below as usize) {
-            find_below(nodes, node, point, limit, each);
+            best = each(*below);
+        } else if let Some(next) = nodes.get(*below as usize) {
+            if let Some(cell) = above.get_mut(depth) {
+                *cell = (node, lanes);
+                depth += 1;
+            }
+            node = next;
+            lanes = vectors.holding(&node.boxes, point);
         }
     }
 }
@@ -311,7 +349,7 @@ fn wide((low, high): (u16, u16)) -> (u32, u32) {
 #[derive(Debug)]
 pub(super) struct Piles {
     /// Each twice as long as the one before it, made when it is needed.
-    chunks: [OnceLock<Box<[OnceLock<Pile>]>>; CHUNKS],
+    chunks: [OnceLock<Chunk>; CHUNKS],
     /// How many there are.
     count: AtomicUsize,
     /// Rules that may still be put into piles, those that are put there again too.
@@ -322,6 +360,28 @@ pub(super) struct Piles {
 const FIRST: usize = 64;
 /// Chunks: together they have more piles than there can be rules.
 const CHUNKS: usize = 26;
+
+/// Some piles.
+#[derive(Debug)]
+struct Chunk {
+    piles: Box<[OnceLock<Pile>]>,
+    /// The best order that ever was in each, so that a lookup that has found a better rule needn't
+    /// look at the pile.
+    best: Box<[AtomicU32]>,
+}
+
+impl Chunk {
+    fn new(size: usize) -> Self {
+        Self {
+            piles: (0..size).map(|_| OnceLock::new()).collect(),
+            best: (0..size).map(|_| AtomicU32::new(u32::MAX)).collect(),
+        }
+    }
+
+    fn memory(&self) -> usize {
+        size_of_val(&*self.piles) + size_of_val(&*self.best)
+    }
+}
 
 /// The chunk of a pile, its size, and the pile's place in it.
 fn chunk(pile: u32) -> (usize, usize, usize) {
@@ -338,32 +398,69 @@ impl Piles {
         Self { chunks, count: AtomicUsize::new(0), room: AtomicUsize::new(rules) }
     }
 
+    /// Asks for what [`Pile::prefetch`] needs.
+    #[inline]
+    pub(super) fn prefetch(&self, pile: u32) {
+        if let Some(pile) = self.cell(pile, |chunk| &chunk.piles) {
+            prefetch(pile);
+        }
+    }
+
+    /// Whether a pile may hold a better rule.
+    #[inline]
+    pub(super) fn may_hold(&self, pile: u32, best: Best) -> bool {
+        let order = self.cell(pile, |chunk| &chunk.best).map_or(0, |order| order.load(Relaxed));
+        u64::from(order) << 32 < best
+    }
+
+    /// Adds a rule to a pile, if there is room beside its trees. Writer only.
+    pub(super) fn push(&self, pile: u32, number: u32, order: u32) -> bool {
+        self.note(pile, order);
+        self.get(pile).is_some_and(|pile| pile.push(number))
+    }
+
+    fn note(&self, pile: u32, order: u32) {
+        if let Some(best) = self.cell(pile, |chunk| &chunk.best) {
+            // Only the one writer comes here.
+            best.store(best.load(Relaxed).min(order), Relaxed);
+        }
+    }
+
+    #[inline]
+    fn cell<T>(&self, pile: u32, of: impl Fn(&Chunk) -> &[T]) -> Option<&T> {
+        let (number, _, place) = chunk(pile);
+        of(self.chunks.get(number)?.get()?).get(place)
+    }
+
     #[inline]
     pub(super) fn get(&self, pile: u32) -> Option<&Pile> {
-        let (number, _, place) = chunk(pile);
-        self.chunks.get(number)?.get()?.get(place)?.get()
+        self.cell(pile, |chunk| &chunk.piles)?.get()
     }
 
     /// Makes a pile under the next number; says no when there is no room. Writer only.
     pub(super) fn add(&self, hash: u64, skip: (u8, u8), items: Vec<Item>) -> Option<u32> {
-        self.add_of(items.len(), || Pile::new(hash, skip, items))
+        let best = items.iter().map(|item| item.order).min();
+        self.add_of(items.len(), best, || Pile::new(hash, skip, items))
     }
 
     /// Makes the pile that follows another, with these rules in place of those that
     /// [`Pile::lately`] has; otherwise like [`Self::add`].
-    pub(super) fn follow(&self, old: &Pile, items: Vec<Item>) -> Option<u32> {
-        self.add_of(items.len(), || old.with(items))
+    pub(super) fn follow(&self, old: u32, items: Vec<Item>) -> Option<u32> {
+        let pile = self.get(old)?;
+        let best = self.cell(old, |chunk| &chunk.best).map(|order| order.load(Relaxed));
+        let best = items.iter().map(|item| item.order).chain(best).min();
+        self.add_of(items.len(), best, || pile.with(items))
     }
 
-    fn add_of(&self, rules: usize, pile: impl FnOnce() -> Pile) -> Option<u32> {
+    fn add_of(&self, rules: usize, best: Option<u32>, pile: impl FnOnce() -> Pile) -> Option<u32> {
         // Piles of few rules take memory, too.
         let room = self.room.load(Relaxed).checked_sub(rules + 4)?;
         let count = self.len();
         let number = u32::try_from(count).ok()?;
-        let (chunk, size, place) = chunk(number);
-        let piles =
-            self.chunks.get(chunk)?.get_or_init(|| (0..size).map(|_| OnceLock::new()).collect());
-        piles.get(place)?.set(pile()).ok()?;
+        let (chunk, size, _) = chunk(number);
+        self.chunks.get(chunk)?.get_or_init(|| Chunk::new(size));
+        self.note(number, best.unwrap_or(0));
+        self.cell(number, |chunk| &chunk.piles)?.set(pile()).ok()?;
         self.count.store(count + 1, Relaxed);
         self.room.store(room, Relaxed);
         Some(number)
@@ -376,11 +473,11 @@ impl Piles {
 
     pub(super) fn memory(&self) -> usize {
         let chunks = || self.chunks.iter().filter_map(OnceLock::get);
-        let piles = || chunks().flat_map(|chunk| chunk.iter().filter_map(OnceLock::get));
+        let piles = || chunks().flat_map(|chunk| chunk.piles.iter().filter_map(OnceLock::get));
         let mut trees: Vec<&Arc<[Node]>> = piles().map(|pile| &pile.main).collect();
         trees.sort_unstable_by_key(|tree| tree.as_ptr());
         trees.dedup_by_key(|tree| tree.as_ptr());
-        chunks().map(|chunk| size_of_val(&**chunk)).sum::<usize>()
+        chunks().map(Chunk::memory).sum::<usize>()
             + piles().map(Pile::own_memory).sum::<usize>()
             + trees.into_iter().map(|tree| size_of_val(&**tree)).sum::<usize>()
     }

@@ -39,6 +39,8 @@ impl<A: Family> Index<A> {
             }
         }
         self.gather(&mut heaps, entries);
+        let sorted = entries.windows(2).take_while(|two| two.is_sorted_by_key(|entry| entry.order));
+        self.sorted.store(entries.len().min(sorted.count() + 1) as u32, Relaxed);
         heaps.into_iter().all(|(hash, heap)| self.pile_up(hash, heap.into_iter(), &[]).is_some())
     }
 
@@ -126,7 +128,7 @@ impl<A: Family> Index<A> {
             return pile.is_some_and(|pile| self.buckets.insert(spot.hash, PILE | pile));
         };
         let Some(old) = self.piles.get(pile) else { return false };
-        if old.push(number) {
+        if self.piles.push(pile, number, entry.order) {
             // Those beside the tree are not told of rules that come after them.
             if let Some(record) = self.records.get(number) {
                 record.set_shadow(u64::MAX);
@@ -148,7 +150,7 @@ impl<A: Family> Index<A> {
         };
         let lately = staying(&mut old.lately());
         let new = if old.is_few(lately.len()) {
-            self.piles.follow(old, self.items(lately.into_iter(), |_| old.skip, fluxes).1)
+            self.piles.follow(pile, self.items(lately.into_iter(), |_| old.skip, fluxes).1)
         } else {
             let rules = staying(&mut old.numbers());
             // One pile of all rules is for few.
@@ -192,6 +194,7 @@ impl<A: Family> Index<A> {
     pub(super) fn reorder(&self, number: u32, order: u32, flux: u32) {
         let Some(record) = self.records.get(number) else { return };
         let entry = Entry { order, ..record.entry() };
+        self.unsort(number);
         self.note_best(record.head().class(), order);
         self.cast_moving(number, &entry);
         record.reorder(order, State { flux, ..record.state() });
@@ -232,10 +235,18 @@ impl<A: Family> Index<A> {
 
     /// Writes the rule of a class whose words are set already.
     fn write_record(&self, number: u32, entry: &Entry<A>, class: u8, flux: u32) {
+        self.unsort(number);
         if let Some(record) = self.records.get(number) {
             record.write(entry, class, flux);
         }
         self.note_best(class, entry.order);
+    }
+
+    /// A record gets another order: it and those after it are no longer in the order of decision.
+    fn unsort(&self, number: u32) {
+        if number < self.sorted.load(Relaxed) {
+            self.sorted.store(number, Relaxed);
+        }
     }
 
     fn note_best(&self, class: u8, order: u32) {

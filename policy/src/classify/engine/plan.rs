@@ -5,7 +5,7 @@
 //! last table hashes nothing, so every rule fits it.
 
 use super::choose::choose;
-use super::family::{Family, Pair, Seeds, fold, rest};
+use super::family::{Family, Pair, Seeds, fold, joined, rest};
 use super::record::Entry;
 
 /// Tables of one family, at most; each has at least one of the 64 classes.
@@ -34,6 +34,32 @@ pub(super) struct Key<A> {
     pub(super) classes: u64,
 }
 
+/// The keys of all classes, field by field.
+#[derive(Clone, Debug)]
+pub(super) struct Columns {
+    pub(super) masks: [u64; 64],
+    /// Ports that are hashed, in the lower half; the salt is in the upper one.
+    pub(super) rest: [u64; 64],
+    pub(super) classes: [u64; 64],
+}
+
+impl Columns {
+    /// The factors of a header's hash, see [`Family::key`].
+    #[inline(always)]
+    pub(super) fn factors(
+        &self,
+        class: usize,
+        addresses: Pair<u32>,
+        rest: u64,
+        seeds: &Seeds,
+    ) -> [u64; 2] {
+        let [a, b, ..] = seeds.0;
+        let mask = self.masks.get(class).copied().unwrap_or(0);
+        let fixed = self.rest.get(class).copied().unwrap_or(0);
+        [(joined(addresses) & mask) ^ a, ((rest | !PORTS) & fixed) ^ b]
+    }
+}
+
 /// The tables of a family.
 #[derive(Clone, Debug)]
 pub(super) struct Plan<A> {
@@ -46,6 +72,8 @@ pub(super) struct Plan<A> {
     pub(super) of_class: [u8; 64],
     /// What a lookup needs of the table of each class.
     pub(super) keys: Box<[Key<A>; 64]>,
+    /// The same as columns, if addresses have 32 bits.
+    pub(super) columns: Option<Box<Columns>>,
     /// Rules with one key that are kept one by one; more go on a pile.
     pub(super) chain: usize,
     pub(super) seeds: Seeds,
@@ -74,6 +102,9 @@ pub(super) enum Side {
 pub(super) const SRC_PORT: u64 = rest(u16::MAX, 0, 0);
 /// All bits of the destination port.
 pub(super) const DST_PORT: u64 = rest(0, u16::MAX, 0);
+
+/// Where ports are in [`rest`].
+pub(super) const PORTS: u64 = SRC_PORT | DST_PORT;
 
 /// What a table hashes, or what a rule fixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,8 +190,15 @@ impl<A: Family> Plan<A> {
         for (key, place) in keys.iter_mut().zip(of_class) {
             *key = tables.get(usize::from(place)).map_or(none, Table::key);
         }
+        let columns = A::narrow(&keys.each_ref().map(|key| key.mask)).map(|masks| {
+            Box::new(Columns {
+                masks: masks.map(joined),
+                rest: keys.each_ref().map(|key| key.ports | key.salt),
+                classes: keys.each_ref().map(|key| key.classes),
+            })
+        });
         let chain = if few { 0 } else { CHAIN };
-        Self { src_cuts, dst_cuts, tables, of_class, keys, chain, seeds }
+        Self { src_cuts, dst_cuts, tables, of_class, keys, columns, chain, seeds }
     }
 
     pub(super) fn class_table(&self, class: u8) -> Option<&Table<A>> {

@@ -141,19 +141,19 @@ pub(super) struct Flux<W = AtomicU64> {
 }
 
 /// More than any order: that of no rule.
-pub(super) const NOTHING: u64 = 1 << 32;
+pub(super) const NO_ORDER: u64 = 1 << 32;
 
 impl<W: Word> Flux<W> {
     /// Of a rule that neither changed nor goes.
     pub(super) fn new() -> Self {
-        Self { since: W::new(0), before: W::new(NOTHING), dies: W::new(u64::MAX) }
+        Self { since: W::new(0), before: W::new(NO_ORDER), dies: W::new(u64::MAX) }
     }
 
     /// The rule's order at an update; `order` is what the record says.
     #[inline]
     pub(super) fn order(&self, version: u64, order: u64) -> u64 {
         if version >= self.dies.load(Ordering::Relaxed) {
-            return NOTHING;
+            return NO_ORDER;
         }
         let settled = version >= self.since.load(Ordering::Relaxed);
         if settled { order } else { self.before.load(Ordering::Relaxed) }
@@ -164,7 +164,7 @@ impl<W: Word> Flux<W> {
         u32::try_from(self.before.load(Ordering::Relaxed)).map_or(order, |before| before.min(order))
     }
 
-    /// Writer only, as long as no reader can hold this flux. `before` is [`NOTHING`] for a rule that
+    /// Writer only, as long as no reader can hold this flux. `before` is [`NO_ORDER`] for a rule that
     /// comes.
     pub(super) fn set(&self, since: u64, before: u64, dies: u64) {
         self.since.store(since, Ordering::Relaxed);
@@ -234,13 +234,13 @@ mod tests {
         }
 
         fn write(&self) {
-            self.flux[1].set(0, NOTHING, 1);
+            self.flux[1].set(0, NO_ORDER, 1);
             self.state.store(1, Ordering::Release);
             self.clock.publish(1);
             if self.clock.pass(1, [&self.pin]) {
                 self.state.store(GONE, Ordering::Release);
                 self.value.store(20, Ordering::Relaxed);
-                self.flux[2].set(2, NOTHING, u64::MAX);
+                self.flux[2].set(2, NO_ORDER, u64::MAX);
                 self.state.store(2, Ordering::Release);
                 self.clock.publish(2);
             }
@@ -250,7 +250,7 @@ mod tests {
             let counts = match self.state.load(Ordering::Acquire) {
                 0 => true,
                 GONE => false,
-                flux => self.flux[flux as usize].order(version, 0) != NOTHING,
+                flux => self.flux[flux as usize].order(version, 0) != NO_ORDER,
             };
             counts.then(|| self.value.load(Ordering::Relaxed))
         }

@@ -61,9 +61,11 @@ impl Work for One<'_> {
     type Output = Option<Hit>;
 
     #[inline(always)]
-    fn run<V: Vectors>(self, _: V) -> Option<Hit> {
+    fn run<V: Vectors>(self, vectors: V) -> Option<Hit> {
         let Self { generation, pin, header } = self;
-        consistently(generation, pin, |version| generation.lookup(header, version, |_| true))
+        consistently(generation, pin, |version| {
+            generation.lookup(header, version, vectors, |_| true)
+        })
     }
 }
 

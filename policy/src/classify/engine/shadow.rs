@@ -8,10 +8,11 @@
 
 use super::buckets::PILE;
 use super::family::Family;
-use super::index::{Index, NOTHING};
+use super::index::Index;
 use super::pile::Pile;
 use super::place::bounds;
 use super::plan::{Shape, Table, low};
+use super::publish::NO_ORDER;
 use super::record::Entry;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -116,7 +117,7 @@ impl<A: Family> Index<A> {
     /// are too many. Those beside the tree go by no shadow.
     fn tell(&self, pile: &Pile, entry: &Entry<A>, class: u8) -> bool {
         let mut left = TOLD;
-        pile.overlapping(&bounds(entry, pile.skip), NOTHING, &mut |number| {
+        pile.overlapping(&bounds(entry, pile.skip), NO_ORDER, &mut |number| {
             self.compare_two(entry, class, number, 0, true);
             left -= 1;
             left > 0

@@ -11,25 +11,39 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
-use super::batch::{Pairs, WIDTH};
+use super::batch::{Fields, Lanes, Pairs, WIDTH};
 use super::boxes::{Boxes, LANES, Point};
 use super::buckets::Bucket;
+use super::family::Seeds;
+use super::plan::Columns;
 use super::small::{Row, WORDS};
 use super::tree::{Narrow, Wide};
-use super::words::{Fields, Maps};
+use super::words::Maps;
 use std::sync::atomic::AtomicU64;
 
 /// Ways to do the same with one value after the other, or with many at once.
 pub(super) trait Vectors: Copy {
+    /// Does a part of some work as a function of its own, so that the compiler has all registers
+    /// for it.
+    fn apart<W: Work>(self, work: W) -> W::Output;
+    /// Which of the boxes hold a point, as bits.
+    fn holding(self, boxes: &Boxes, point: &Point) -> u32;
     /// How many numbers of a node are below a value.
     fn below(self, node: &Narrow, value: u32) -> usize;
     /// The same for wider numbers.
     fn below_wide(self, node: &Wide, value: u128) -> usize;
     /// The first bit that all rows have, or more than the last one.
     fn first<const N: usize>(self, rows: [&Row; N]) -> usize;
-    /// Pairs the header at this place of a block with the records under a fingerprint; says whether
-    /// there is more, in piles or the next bucket.
-    fn candidates(self, bucket: &Bucket, fingerprint: u8, place: u8, pairs: &mut Pairs) -> bool;
+    /// Pairs the header at this place of a block with the records under a fingerprint but those
+    /// between two; says whether there is more, in piles or the next bucket.
+    fn candidates(
+        self,
+        bucket: &Bucket,
+        fingerprint: u8,
+        between: (u32, u32),
+        place: usize,
+        pairs: &mut Pairs,
+    ) -> bool;
     /// For each header of a block the classes that can match, see [`super::words`]; `any` are
     /// those of every source and of every destination, `told` says whether there are any by source
     /// ports and by zones. Says whether it could: if not, the caller has to go through the headers
@@ -43,6 +57,19 @@ pub(super) trait Vectors: Copy {
         fields: Fields<'_>,
         classes: &mut [u64; WIDTH],
     ) -> bool;
+    /// For each header of a block the next table of its classes, which lose those of that table, and
+    /// the factors of its hash there; whatever for headers without classes.
+    fn choose(
+        self,
+        keys: &Columns,
+        seeds: &Seeds,
+        fields: Fields<'_>,
+        classes: &mut [u64; WIDTH],
+        tables: &mut [u64; WIDTH],
+        factors: &mut [[u64; WIDTH]; 2],
+    );
+    /// Which of so many headers have classes.
+    fn open(self, classes: &[u64; WIDTH], count: usize, open: &mut Lanes);
 }
 
 /// Something to be done in the best way that the processor has.
@@ -70,6 +97,16 @@ pub(super) fn work<W: Work>(work: W) -> W::Output {
 pub(super) struct Plain;
 
 impl Vectors for Plain {
+    #[inline(never)]
+    fn apart<W: Work>(self, work: W) -> W::Output {
+        work.run(self)
+    }
+
+    #[inline(always)]
+    fn holding(self, boxes: &Boxes, point: &Point) -> u32 {
+        between(boxes, point, point)
+    }
+
     #[inline(always)]
     fn below(self, node: &Narrow, value: u32) -> usize {
         node.0.iter().map(|number| usize::from(*number < value)).sum()
@@ -97,8 +134,19 @@ impl Vectors for Plain {
     }
 
     #[inline(always)]
-    fn candidates(self, bucket: &Bucket, fingerprint: u8, place: u8, pairs: &mut Pairs) -> bool {
-        bucket.candidates(fingerprint, |number| pairs.push(place, number))
+    fn candidates(
+        self,
+        bucket: &Bucket,
+        fingerprint: u8,
+        (low, high): (u32, u32),
+        place: usize,
+        pairs: &mut Pairs,
+    ) -> bool {
+        bucket.candidates(fingerprint, |number| {
+            if number <= low || high <= number {
+                pairs.push(place, number);
+            }
+        })
     }
 
     #[inline(always)]
@@ -112,6 +160,35 @@ impl Vectors for Plain {
         _: &mut [u64; WIDTH],
     ) -> bool {
         false
+    }
+
+    #[inline(always)]
+    fn choose(
+        self,
+        keys: &Columns,
+        seeds: &Seeds,
+        fields: Fields<'_>,
+        classes: &mut [u64; WIDTH],
+        tables: &mut [u64; WIDTH],
+        factors: &mut [[u64; WIDTH]; 2],
+    ) {
+        let [left, right] = factors;
+        let headers = fields.addresses.iter().zip(fields.rest).take(fields.count);
+        let cells = classes.iter_mut().zip(tables).zip(left.iter_mut().zip(right));
+        for ((addresses, rest), ((classes, table), (left, right))) in headers.zip(cells) {
+            let class = classes.trailing_zeros() as usize % 64;
+            *table = keys.classes.get(class).copied().unwrap_or(0);
+            *classes &= !*table;
+            [*left, *right] = keys.factors(class, *addresses, *rest, seeds);
+        }
+    }
+
+    #[inline(always)]
+    fn open(self, classes: &[u64; WIDTH], count: usize, open: &mut Lanes) {
+        open.count = 0;
+        for (place, classes) in classes.iter().enumerate().take(count) {
+            open.push(place, *classes != 0);
+        }
     }
 }
 
@@ -171,6 +248,21 @@ pub(super) fn prefetch<T>(value: &T) {
             let end = start.wrapping_add(size_of::<T>() - 1);
             // SAFETY: as above.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(end) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
+/// Asks for all cache lines of a value ahead of its use.
+pub(super) fn prefetch_all<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let start = std::ptr::from_ref(value).cast::<i8>();
+        for line in (0..size_of::<T>()).step_by(64) {
+            // SAFETY: a prefetch is a hint: it doesn't access memory and never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line)) };
         }
     }
     #[cfg(not(target_arch = "x86_64"))]

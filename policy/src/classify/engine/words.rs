@@ -7,7 +7,7 @@
 //! All maps lie in one list, so that the words of several headers can be gathered together.
 
 use super::batch::{Block, WIDTH};
-use super::family::{Family, Pair, Probe};
+use super::family::{Family, Probe};
 use super::plan::{Plan, SLOTS, Side, Table, slot};
 use super::ranges::{Range, Ranges};
 use super::record::Entry;
@@ -62,17 +62,6 @@ pub(super) struct Level {
     /// The classes that count in a word, by the address's slot, see [`Plan::picks`].
     pub(super) picks: [u64; SLOTS],
     pub(super) len: u8,
-}
-
-/// What words are made from, of a block of headers.
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(
-    not(target_arch = "x86_64"),
-    expect(dead_code, reason = "only vector instructions take all headers at once")
-)]
-pub(super) struct Fields<'a> {
-    pub(super) addresses: &'a [Pair<u32>; WIDTH],
-    pub(super) rest: &'a [u64; WIDTH],
 }
 
 impl Words {
@@ -185,11 +174,10 @@ impl Words {
         let any = [0, 1].map(|side: usize| self.any.get(side).map_or(0, |any| any.load(Relaxed)));
         let [ports, zones] = &self.told;
         let told = [ports.load(Relaxed), zones.load(Relaxed)];
-        if let Some(addresses) = A::narrow(&block.addresses) {
-            let fields = Fields { addresses, rest: &block.rest };
-            if vectors.classes(&self.words, &self.maps, any, told, fields, classes) {
-                return;
-            }
+        if let Some(fields) = block.fields()
+            && vectors.classes(&self.words, &self.maps, any, told, fields, classes)
+        {
+            return;
         }
         for (place, classes) in classes.iter_mut().enumerate().take(block.count) {
             *classes = self.of(&block.probe(place));
@@ -317,7 +305,7 @@ fn tell(cell: &AtomicBool, told: bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::family::{Seeds, rest};
+    use super::super::family::{Pair, Seeds, rest};
     use super::super::record::ALL_ZONES;
     use super::super::simd::{Work, work};
     use super::*;
@@ -383,7 +371,7 @@ mod tests {
         for _ in 0..500 {
             let mut block = Block::<u32>::new();
             let count = next() as usize % (WIDTH + 1);
-            for _ in 0..count {
+            for place in 0..count {
                 let ports = (next() as u16 & 0x70ff, next() as u16);
                 let probe = Probe {
                     addresses: Pair { src: next() << 20, dst: (next() << 20) | (next() % 4) },
@@ -392,8 +380,9 @@ mod tests {
                         | u64::from(next() % 64) << 48,
                     edges: 0,
                 };
-                block.push(&probe).unwrap();
+                block.put(place, probe.addresses, probe.rest);
             }
+            block.complete(count);
             let mut classes = [0; WIDTH];
             work(OfAll(&words, &block, &mut classes));
             for (place, classes) in classes.iter().enumerate().take(count) {

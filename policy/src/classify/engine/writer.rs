@@ -9,7 +9,7 @@ use super::generation::{Generation, Parts, Source};
 use super::ids::{Ids, Place};
 use super::index::Index;
 use super::ledger::{Later, Ledger, What};
-use super::publish::{NOTHING, Pin};
+use super::publish::{NO_ORDER, Pin};
 use super::reader::{Current, Reader};
 use super::record::{EMPTY, Entry, State};
 use super::rule::{Rule, RuleId};
@@ -194,13 +194,13 @@ impl Writer {
         let mut place = [EMPTY; 2];
         let [v4, v6] = &mut place;
         if let Some(entry) = &parts.v4 {
-            let flux = ledger.flux(generation, born, NOTHING, u64::MAX)?;
+            let flux = ledger.flux(generation, born, NO_ORDER, u64::MAX)?;
             *v4 = ledger.v4.take()?;
             let inserted = generation.v4.insert(*v4, entry, pair, flux, like4, &generation.flux);
             inserted.then(|| ledger.later(Later { version: born, what: What::Settle4(*v4) }))?;
         }
         if let Some(entry) = &parts.v6 {
-            let flux = ledger.flux(generation, born, NOTHING, u64::MAX)?;
+            let flux = ledger.flux(generation, born, NO_ORDER, u64::MAX)?;
             *v6 = ledger.v6.take()?;
             let inserted = generation.v6.insert(*v6, entry, pair, flux, like6, &generation.flux);
             inserted.then(|| ledger.later(Later { version: born, what: What::Settle6(*v6) }))?;
@@ -242,7 +242,7 @@ impl Writer {
         let mut end = |state: Option<State>| -> Option<Option<State>> {
             let Some(state) = state else { return Some(None) };
             if state.flux == 0 {
-                let flux = ledger.flux(generation, 0, NOTHING, dies)?;
+                let flux = ledger.flux(generation, 0, NO_ORDER, dies)?;
                 return Some(Some(State { flux, ..state }));
             }
             generation.flux.get(state.flux as usize)?.end(dies);

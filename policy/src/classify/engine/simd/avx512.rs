@@ -2,15 +2,18 @@
 //!
 //! Goes in and comes out: see [`Vectors`].
 
-use super::super::batch::{Pairs, WIDTH};
+mod block;
+
+use super::super::batch::{Fields, Lanes, Pairs, WIDTH};
 use super::super::boxes::{Boxes, Point};
-use super::super::buckets::{Bucket, SLOTS};
-use super::super::family::SCATTER;
-use super::super::plan::SLOT_SHIFT;
+use super::super::buckets::Bucket;
+use super::super::family::Seeds;
+use super::super::plan::Columns;
 use super::super::small::{Row, WORDS};
 use super::super::tree::{Narrow, Wide};
-use super::super::words::{Fields, Maps};
+use super::super::words::Maps;
 use super::{Vectors, Work};
+use block::{candidates_avx512, choose_avx512, classes_avx512, open_avx512};
 use std::sync::atomic::AtomicU64;
 
 /// A processor with AVX-512.
@@ -24,6 +27,7 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512cd")
             && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("bmi2")
             && is_x86_feature_detected!("popcnt");
@@ -31,15 +35,33 @@ impl Avx512 {
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,bmi2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512cd,bmi1,bmi2,popcnt")]
 pub(super) fn work_avx512<W: Work>(work: W, vectors: Avx512) -> W::Output {
+    work.run(vectors)
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512cd,bmi1,bmi2,popcnt")]
+fn apart_avx512<W: Work>(work: W, vectors: Avx512) -> W::Output {
     work.run(vectors)
 }
 
 impl Vectors for Avx512 {
     #[inline(always)]
-    fn below(self, node: &Narrow, value: u32) -> usize {
+    fn apart<W: Work>(self, work: W) -> W::Output {
         // SAFETY: there is an `Avx512` only where the processor has the instructions.
+        unsafe { apart_avx512(work, self) }
+    }
+
+    #[inline(always)]
+    fn holding(self, boxes: &Boxes, point: &Point) -> u32 {
+        // SAFETY: as above.
+        unsafe { between_avx512(boxes, point, point) }
+    }
+
+    #[inline(always)]
+    fn below(self, node: &Narrow, value: u32) -> usize {
+        // SAFETY: as above.
         unsafe { below_avx512(node, value) }
     }
 
@@ -56,9 +78,16 @@ impl Vectors for Avx512 {
     }
 
     #[inline(always)]
-    fn candidates(self, bucket: &Bucket, fingerprint: u8, place: u8, pairs: &mut Pairs) -> bool {
+    fn candidates(
+        self,
+        bucket: &Bucket,
+        fingerprint: u8,
+        between: (u32, u32),
+        place: usize,
+        pairs: &mut Pairs,
+    ) -> bool {
         // SAFETY: as above.
-        unsafe { candidates_avx512(bucket, fingerprint, place, pairs) }
+        unsafe { candidates_avx512(bucket, fingerprint, between, place, pairs) }
     }
 
     #[inline(always)]
@@ -74,6 +103,26 @@ impl Vectors for Avx512 {
         // SAFETY: as above.
         unsafe { classes_avx512(words, maps, any, told, fields, classes) };
         true
+    }
+
+    #[inline(always)]
+    fn choose(
+        self,
+        keys: &Columns,
+        seeds: &Seeds,
+        fields: Fields<'_>,
+        classes: &mut [u64; WIDTH],
+        tables: &mut [u64; WIDTH],
+        factors: &mut [[u64; WIDTH]; 2],
+    ) {
+        // SAFETY: as above.
+        unsafe { choose_avx512(keys, seeds, fields, classes, tables, factors) }
+    }
+
+    #[inline(always)]
+    fn open(self, classes: &[u64; WIDTH], count: usize, open: &mut Lanes) {
+        // SAFETY: as above.
+        unsafe { open_avx512(classes, count, open) };
     }
 }
 
@@ -136,125 +185,6 @@ fn first_avx512<const N: usize>(rows: [&Row; N]) -> usize {
     // Without any, the word is one of none, and the place beyond all.
     let bits = all.0.get(word % WORDS).map_or(0, |word| word.trailing_zeros());
     word * 64 + bits as usize
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn classes_avx512(
-    words: &[AtomicU64],
-    maps: &Maps,
-    any: [u64; 2],
-    [src_ports, zones]: [bool; 2],
-    fields: Fields<'_>,
-    classes: &mut [u64; WIDTH],
-) {
-    use std::arch::x86_64::{
-        __m256i, _mm_cvtsi32_si128, _mm256_add_epi32, _mm256_and_si256, _mm256_min_epu32,
-        _mm256_mullo_epi32, _mm256_set1_epi32, _mm256_srl_epi32, _mm256_srli_epi32,
-        _mm512_and_si512, _mm512_cvtepi64_epi32, _mm512_cvtepu32_epi64, _mm512_i32gather_epi64,
-        _mm512_loadu_si512, _mm512_or_si512, _mm512_permutex2var_epi64, _mm512_set1_epi64,
-        _mm512_srli_epi64, _mm512_storeu_si512,
-    };
-    let Some(last) = words.len().checked_sub(1) else { return };
-    let last = _mm256_set1_epi32(i32::try_from(last).unwrap_or(0));
-    let from = |start: u32, places: __m256i| {
-        let places = _mm256_add_epi32(places, _mm256_set1_epi32(start.cast_signed()));
-        let places = _mm256_min_epu32(places, last);
-        // SAFETY: each place is below the length of the list. The words are atomics that the
-        // writer may set bits in meanwhile: the processor loads each aligned word at once, and the
-        // old and the new word are both right for a reader at its update.
-        unsafe { _mm512_i32gather_epi64::<8>(places, words.as_ptr().cast::<i64>()) }
-    };
-    let low = |value: __m256i, mask: i32| _mm256_and_si256(value, _mm256_set1_epi32(mask));
-    for start in (0..WIDTH).step_by(8) {
-        // SAFETY: both columns have 64 words of 64 bits; eight are loaded from a multiple of eight
-        // on.
-        let (addresses, rest) = unsafe {
-            (
-                _mm512_loadu_si512(fields.addresses.as_ptr().add(start).cast()),
-                _mm512_loadu_si512(fields.rest.as_ptr().add(start).cast()),
-            )
-        };
-        let src = _mm512_cvtepi64_epi32(addresses);
-        let dst = _mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(addresses));
-        let mut found = _mm512_set1_epi64(-1);
-        for ((address, levels), any) in [src, dst].into_iter().zip(&maps.addresses).zip(any) {
-            let mut own = _mm512_set1_epi64(any.cast_signed());
-            for level in levels.iter().map_while(Option::as_ref) {
-                let cut = _mm_cvtsi32_si128(32 - i32::from(level.len));
-                let scattered = _mm256_mullo_epi32(
-                    _mm256_srl_epi32(address, cut),
-                    _mm256_set1_epi32(SCATTER.cast_signed()),
-                );
-                let place = _mm256_srl_epi32(scattered, _mm_cvtsi32_si128(maps.shift.into()));
-                let slots = _mm256_srli_epi32::<{ SLOT_SHIFT as i32 }>(scattered);
-                // SAFETY: there are sixteen picks.
-                let (low, high) = unsafe {
-                    let picks = level.picks.as_ptr();
-                    (_mm512_loadu_si512(picks.cast()), _mm512_loadu_si512(picks.add(8).cast()))
-                };
-                // Takes the lowest four bits of a slot for the place.
-                let slots = _mm512_cvtepu32_epi64(slots);
-                let picks = _mm512_permutex2var_epi64(low, slots, high);
-                let found = _mm512_and_si512(from(maps.start, place), picks);
-                own = _mm512_or_si512(own, found);
-            }
-            found = _mm512_and_si512(found, own);
-        }
-        let ports = _mm512_cvtepi64_epi32(rest);
-        let upper = _mm512_cvtepi64_epi32(_mm512_srli_epi64::<32>(rest));
-        let port = |(exact, blocks): (u32, u32), port: __m256i| {
-            let block = low(_mm256_srli_epi32::<8>(port), 0xff);
-            _mm512_or_si512(from(exact, low(port, 0xfff)), from(blocks, block))
-        };
-        let [src, dst] = maps.ports;
-        found = _mm512_and_si512(found, port(dst, _mm256_srli_epi32::<16>(ports)));
-        found = _mm512_and_si512(found, from(maps.protocol, low(upper, 0xff)));
-        if src_ports {
-            found = _mm512_and_si512(found, port(src, ports));
-        }
-        if zones {
-            let [ingress, egress] = maps.zones;
-            let to = low(_mm256_srli_epi32::<16>(upper), 0xff);
-            found = _mm512_and_si512(found, from(egress, to));
-            let came = low(_mm256_srli_epi32::<8>(upper), 0xff);
-            found = _mm512_and_si512(found, from(ingress, came));
-        }
-        // SAFETY: the target has 64 words of 64 bits; eight are written from a multiple of eight on.
-        unsafe { _mm512_storeu_si512(classes.as_mut_ptr().add(start).cast(), found) };
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
-fn candidates_avx512(bucket: &Bucket, fingerprint: u8, place: u8, pairs: &mut Pairs) -> bool {
-    use std::arch::x86_64::{
-        _mm_cmpeq_epi8_mask, _mm_extract_epi32, _mm_set1_epi8, _mm512_castsi512_si128,
-        _mm512_cmplt_epi32_mask, _mm512_loadu_si512, _mm512_maskz_compress_epi32,
-        _mm512_set1_epi32, _mm512_setzero_si512, _mm512_storeu_si512,
-    };
-    // SAFETY: a bucket has 64 bytes. They are atomics that the writer may change meanwhile: the
-    // processor loads each aligned word at once, and whichever it gets is right for a reader at its
-    // update.
-    let all = unsafe { _mm512_loadu_si512(std::ptr::from_ref(bucket).cast()) };
-    let marks = _mm512_castsi512_si128(all);
-    let equal = _mm_set1_epi8(fingerprint.cast_signed());
-    let slots = _mm_cmpeq_epi8_mask(marks, equal) & ((1 << SLOTS) - 1);
-    let more = _mm_extract_epi32::<3>(marks) >> (fingerprint & 31) & 1 != 0;
-    // The numbers follow sixteen bytes of marks; those of piles are negative.
-    let slots = slots << 4;
-    let piles = slots & _mm512_cmplt_epi32_mask(all, _mm512_setzero_si512());
-    let records = slots & !piles;
-    if let Some((places, numbers)) = pairs.room() {
-        // SAFETY: each has room for sixteen numbers.
-        unsafe {
-            let packed = _mm512_maskz_compress_epi32(records, all);
-            _mm512_storeu_si512(numbers.as_mut_ptr().cast(), packed);
-            _mm512_storeu_si512(places.as_mut_ptr().cast(), _mm512_set1_epi32(place.into()));
-        }
-        pairs.count += records.count_ones() as usize;
-    }
-    more | (piles != 0)
 }
 
 #[inline]

@@ -1,6 +1,9 @@
 //! All ways to compare agree.
 
+use super::super::batch::{Block, Scratch};
 use super::super::boxes::Bounds;
+use super::super::buckets::{Buckets, PILE};
+use super::super::family::Pair;
 use super::*;
 
 struct Random(u64);
@@ -131,4 +134,108 @@ fn the_first_bit_of_all_rows_is_found() {
         assert!(right(work(First(&rows))) && right(First(&rows).run(Plain)), "{bits:?}");
     }
     assert!(found > 10_000);
+}
+
+/// Chooses tables for a block; the classes, tables, factors and open headers afterwards.
+struct Choose<'a>(&'a Columns, &'a Block<u32>, [u64; WIDTH]);
+
+type Chosen = ([u64; WIDTH], [u64; WIDTH], [[u64; WIDTH]; 2], Vec<usize>);
+
+impl Work for Choose<'_> {
+    type Output = Chosen;
+
+    fn run<V: Vectors>(self, vectors: V) -> Chosen {
+        let Self(keys, block, mut classes) = self;
+        let (mut tables, mut factors) = ([0; WIDTH], [[0; WIDTH]; 2]);
+        let fields = block.fields().unwrap();
+        let seeds = Seeds([3, 1 << 60, 0, 0]);
+        vectors.choose(keys, &seeds, fields, &mut classes, &mut tables, &mut factors);
+        let mut scratch = Scratch::new();
+        vectors.open(&classes, block.count, &mut scratch.open);
+        (classes, tables, factors, scratch.open.get().collect())
+    }
+}
+
+#[test]
+fn tables_and_factors_of_a_block_are_those_of_its_headers() {
+    let mut random = Random(13);
+    let mut open = 0;
+    for _ in 0..500 {
+        let mut word = || random.next() << 32 ^ random.next();
+        let keys = Columns {
+            masks: std::array::from_fn(|_| word()),
+            rest: std::array::from_fn(|_| word()),
+            classes: std::array::from_fn(|class| word() | 1 << class),
+        };
+        let mut block = Block::<u32>::new();
+        let count = word() as usize % (WIDTH + 1);
+        for place in 0..count {
+            let addresses = Pair { src: word() as u32, dst: word() as u32 };
+            block.put(place, addresses, word());
+        }
+        block.complete(count);
+        // Few classes each, so that some have none and some keep none.
+        let classes = std::array::from_fn(|_| word() & word() & word() & word() & word());
+        let (left, tables, factors, lanes) = work(Choose(&keys, &block, classes));
+        let plain = Choose(&keys, &block, classes).run(Plain);
+        let with: Vec<usize> = (0..count).filter(|place| classes[*place] != 0).collect();
+        for place in with {
+            let own = keys.classes[classes[place].trailing_zeros() as usize];
+            assert_eq!((tables[place], left[place]), (own, classes[place] & !own));
+            assert_eq!((plain.0[place], plain.1[place]), (left[place], tables[place]));
+            assert_eq!(plain.2.map(|column| column[place]), factors.map(|column| column[place]));
+        }
+        let wanted: Vec<usize> = (0..count).filter(|place| left[*place] != 0).collect();
+        assert_eq!((&lanes, &plain.3), (&wanted, &wanted));
+        open += lanes.len();
+    }
+    assert!(open > 1000, "{open}");
+}
+
+/// Which records of a bucket are candidates, and whether there is more.
+struct Candidates<'a>(&'a Bucket, u8, (u32, u32));
+
+impl Work for Candidates<'_> {
+    type Output = (Vec<(usize, u32)>, bool);
+
+    fn run<V: Vectors>(self, vectors: V) -> Self::Output {
+        let Scratch { mut pairs, .. } = Scratch::new();
+        let more = vectors.candidates(self.0, self.1, self.2, 5, &mut pairs);
+        (pairs.get().collect(), more)
+    }
+}
+
+#[test]
+fn candidates_of_a_bucket_leave_out_piles_and_those_between() {
+    let mut random = Random(14);
+    let mut found = 0;
+    for _ in 0..2000 {
+        let buckets = Buckets::new(1);
+        let hash = |mark: u64| mark << 56;
+        let mut numbers = Vec::new();
+        for _ in 0..random.next() % 20 {
+            let pile = if random.next().is_multiple_of(8) { PILE } else { 0 };
+            let number = (random.next() % 40) as u32 | pile;
+            let mark = 1 + random.next() % 3;
+            assert!(buckets.insert(hash(mark), number));
+            numbers.push((mark, number));
+        }
+        numbers.truncate(12);
+        let (low, high) = ((random.next() % 40) as u32, (random.next() % 40) as u32);
+        let bucket = buckets.get(0).unwrap();
+        for mark in 1..4_u64 {
+            let of = || numbers.iter().filter(|(own, _)| *own == mark).map(|(_, number)| *number);
+            let wanted: Vec<(usize, u32)> = of()
+                .filter(|number| *number < PILE && (*number <= low || high <= *number))
+                .map(|number| (5, number))
+                .collect();
+            let between = (low, high);
+            let vectors = work(Candidates(bucket, mark as u8, between));
+            assert_eq!(vectors, Candidates(bucket, mark as u8, between).run(Plain));
+            assert_eq!(vectors.0, wanted);
+            assert!(vectors.1 || of().all(|number| number < PILE));
+            found += wanted.len();
+        }
+    }
+    assert!(found > 2000, "{found}");
 }
