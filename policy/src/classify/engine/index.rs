@@ -37,8 +37,8 @@ pub(super) struct Index<A: Family> {
     pub(super) only: AtomicU32,
     /// Classes with rules that the shadows of others don't know of.
     pub(super) fresh: AtomicU64,
-    /// Records before this one are in the order of decision: whoever has found a rule among them
-    /// needn't look at those between.
+    /// Records before this one are in the order of decision: of a rule that was found among them
+    /// those between the two can't decide before it.
     pub(super) sorted: AtomicU32,
 }
 
@@ -114,19 +114,22 @@ impl<A: Family> Index<A> {
         }
         let classes = self.words.of(probe);
         let mut search = Search { best: NOTHING, classes, table: 0 };
+        let sorted = self.sorted.load(Relaxed);
         while search.classes != 0 {
             let hash = self.choose(probe, &mut search);
             self.expect_next(probe, search);
             self.buckets.each(hash, |number| {
-                self.look(number, probe, view, &mut search, vectors, &verify);
+                if number <= search.best as u32 || sorted <= number {
+                    self.look(number, probe, view, &mut search, vectors, &verify);
+                }
                 true
             });
         }
         search.best
     }
 
-    /// Asks for the bucket that comes after the one that is being asked, as far as is known: often
-    /// there is none when it is known for certain, but then nobody has waited.
+    /// Asks for the bucket of the table after the one that is being asked. What is found there may
+    /// make it needless, but who waits for that waits for memory once more.
     #[inline(always)]
     fn expect_next(&self, probe: &Probe<A>, mut search: Search) {
         if search.classes != 0 {

@@ -6,6 +6,7 @@
 //!           few    buckets   fingerprints under the hash of a table's key
 //!         tables   records   one rule each, compared field by field
 //!                  shadows   where a better rule than a found one can be
+//!                  rounds    the same for many headers together, step by step
 //!                  publish   which rules count for a reader, and when memory is used again
 //!
 //! few rules that stay as they are ─► small   for each field rows of the rules that it allows
