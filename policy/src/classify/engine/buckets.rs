@@ -26,6 +26,9 @@ pub(super) struct Bucket {
     numbers: [AtomicU32; SLOTS as usize],
 }
 
+/// 2 MiB of them: as much as a core's second cache has today, or more.
+const FAR: usize = (2 << 20) / size_of::<Bucket>();
+
 /// All buckets of a family.
 #[derive(Debug)]
 pub(super) struct Buckets(Box<[Bucket]>);
@@ -97,6 +100,12 @@ impl Buckets {
     pub(super) fn new(entries: usize) -> Self {
         let count = (entries / FILLED + 1).max(2);
         Self((0..count).map(|_| Bucket::default()).collect())
+    }
+
+    /// Whether they don't fit into a core's second cache.
+    #[inline]
+    pub(super) fn are_far(&self) -> bool {
+        self.0.len() > FAR
     }
 
     #[inline]

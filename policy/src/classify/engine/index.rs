@@ -9,7 +9,7 @@
 use super::boxes::Point;
 use super::buckets::{Buckets, PILE};
 use super::family::{Family, Pair, Probe, Seeds};
-use super::pile::Piles;
+use super::piles::Piles;
 use super::plan::Plan;
 use super::publish::{Flux, NO_ORDER};
 use super::record::{ALL_ZONES, Compared, EMPTY, Entry, Record, Records};
@@ -129,10 +129,10 @@ impl<A: Family> Index<A> {
     }
 
     /// Asks for the bucket of the table after the one that is being asked. What is found there may
-    /// make it needless, but who waits for that waits for memory once more.
+    /// make it needless, but who waits for that waits for memory once more, if it is far away.
     #[inline(always)]
     fn expect_next(&self, probe: &Probe<A>, mut search: Search) {
-        if search.classes != 0 {
+        if search.classes != 0 && self.buckets.are_far() {
             let hash = self.choose(probe, &mut search);
             if let Some(bucket) = self.buckets.get(self.buckets.place(hash)) {
                 prefetch(bucket);

@@ -28,6 +28,7 @@ mod index;
 mod ledger;
 mod overlaps;
 mod pile;
+mod piles;
 mod place;
 mod plan;
 mod publish;

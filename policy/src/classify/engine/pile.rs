@@ -1,23 +1,25 @@
 //! Rules that no hash table can keep apart: those that share all that their table hashes.
 //!
 //! A pile is a tree. A node has up to sixteen boxes, each around a rule or around all that is in
-//! the node below, and a lookup compares a header with all sixteen at once. Boxes are in the order of the best
-//! rule in them, so what comes first makes the rest needless. Rules are put together by whichever
-//! field parts them best; where none does, as with many wildcards, by their order, so that whoever
-//! finds one needn't look at the worse half.
+//! the node below, and a lookup compares a header with all sixteen at once. Boxes are in the order of
+//! the best rule in them, so what comes first makes the rest needless. Rules are put together by
+//! whichever field parts them best; where none does, as with many wildcards, by their order, so that
+//! whoever finds one needn't look at the worse half.
 //!
 //! A tree is never changed. Rules that come later are in a short list beside it. When that is full,
 //! the next pile has a second, small tree of them, and when that isn't small any more, one tree of
 //! all. Rules that went stay until then: what a pile finds is compared with the record in any case.
+//!
+//! Not here: which piles there are ([`super::piles`]).
 
 use super::boxes::{Bounds, Boxes, LANES, Point};
 use super::index::Best;
-use super::simd::{Vectors, prefetch, prefetch_all};
+use super::simd::{Vectors, prefetch_all};
+use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU32, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
-use std::sync::{Arc, OnceLock};
 
 /// A rule in a pile.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +37,7 @@ pub(super) struct Pile {
     /// Leading bits of the addresses that the bounds leave out.
     pub(super) skip: (u8, u8),
     /// The tree of most of the rules; piles that follow each other share it.
-    main: Arc<[Node]>,
+    pub(super) main: Arc<[Node]>,
     /// How many rules there are in it.
     rules: usize,
     /// The tree of those that came after them.
@@ -47,7 +49,7 @@ pub(super) struct Pile {
 }
 
 #[derive(Debug)]
-struct Node {
+pub(super) struct Node {
     boxes: Boxes,
     /// The best order in a box.
     best: [u32; LANES],
@@ -74,7 +76,7 @@ impl Pile {
 
     /// The pile that follows this one, with these rules in place of those that [`Self::lately`]
     /// has.
-    fn with(&self, items: Vec<Item>) -> Self {
+    pub(super) fn with(&self, items: Vec<Item>) -> Self {
         Self::of(self.hash, self.skip, Arc::clone(&self.main), self.rules, tree(items).into())
     }
 
@@ -138,7 +140,7 @@ impl Pile {
     }
 
     /// Adds a rule, if there is room beside the trees. Writer only.
-    fn push(&self, number: u32) -> bool {
+    pub(super) fn push(&self, number: u32) -> bool {
         let count = self.count.load(Relaxed);
         let free = self.later.get(count);
         if let Some(cell) = free {
@@ -164,7 +166,7 @@ impl Pile {
     }
 
     /// Without the large tree.
-    fn own_memory(&self) -> usize {
+    pub(super) fn own_memory(&self) -> usize {
         size_of_val(&*self.young) + size_of_val(&*self.later)
     }
 }
@@ -342,159 +344,4 @@ fn halve(items: &mut [Item]) -> [&mut [Item]; 2] {
 
 fn wide((low, high): (u16, u16)) -> (u32, u32) {
     (u32::from(low), u32::from(high))
-}
-
-/// The piles of a family, by number. A pile that is made anew gets a new number: readers may still
-/// be at the old one, so it stays as long as the generation.
-#[derive(Debug)]
-pub(super) struct Piles {
-    /// Each twice as long as the one before it, made when it is needed.
-    chunks: [OnceLock<Chunk>; CHUNKS],
-    /// How many there are.
-    count: AtomicUsize,
-    /// Rules that may still be put into piles, those that are put there again too.
-    room: AtomicUsize,
-}
-
-/// Piles of the first chunk.
-const FIRST: usize = 64;
-/// Chunks: together they have more piles than there can be rules.
-const CHUNKS: usize = 26;
-
-/// Some piles.
-#[derive(Debug)]
-struct Chunk {
-    piles: Box<[OnceLock<Pile>]>,
-    /// The best order that ever was in each, so that a lookup that has found a better rule needn't
-    /// look at the pile.
-    best: Box<[AtomicU32]>,
-}
-
-impl Chunk {
-    fn new(size: usize) -> Self {
-        Self {
-            piles: (0..size).map(|_| OnceLock::new()).collect(),
-            best: (0..size).map(|_| AtomicU32::new(u32::MAX)).collect(),
-        }
-    }
-
-    fn memory(&self) -> usize {
-        size_of_val(&*self.piles) + size_of_val(&*self.best)
-    }
-}
-
-/// The chunk of a pile, its size, and the pile's place in it.
-fn chunk(pile: u32) -> (usize, usize, usize) {
-    let pile = pile as usize;
-    let number = (pile / FIRST + 1).ilog2();
-    let size = FIRST << number;
-    (number as usize, size, pile + FIRST - size)
-}
-
-impl Piles {
-    /// With room for so many rules in them all.
-    pub(super) fn new(rules: usize) -> Self {
-        let chunks = std::array::from_fn(|_| OnceLock::new());
-        Self { chunks, count: AtomicUsize::new(0), room: AtomicUsize::new(rules) }
-    }
-
-    /// Asks for what [`Pile::prefetch`] needs.
-    #[inline]
-    pub(super) fn prefetch(&self, pile: u32) {
-        if let Some(pile) = self.cell(pile, |chunk| &chunk.piles) {
-            prefetch(pile);
-        }
-    }
-
-    /// Whether a pile may hold a better rule.
-    #[inline]
-    pub(super) fn may_hold(&self, pile: u32, best: Best) -> bool {
-        let order = self.cell(pile, |chunk| &chunk.best).map_or(0, |order| order.load(Relaxed));
-        u64::from(order) << 32 < best
-    }
-
-    /// Adds a rule to a pile, if there is room beside its trees. Writer only.
-    pub(super) fn push(&self, pile: u32, number: u32, order: u32) -> bool {
-        self.note(pile, order);
-        self.get(pile).is_some_and(|pile| pile.push(number))
-    }
-
-    fn note(&self, pile: u32, order: u32) {
-        if let Some(best) = self.cell(pile, |chunk| &chunk.best) {
-            // Only the one writer comes here.
-            best.store(best.load(Relaxed).min(order), Relaxed);
-        }
-    }
-
-    #[inline]
-    fn cell<T>(&self, pile: u32, of: impl Fn(&Chunk) -> &[T]) -> Option<&T> {
-        let (number, _, place) = chunk(pile);
-        of(self.chunks.get(number)?.get()?).get(place)
-    }
-
-    #[inline]
-    pub(super) fn get(&self, pile: u32) -> Option<&Pile> {
-        self.cell(pile, |chunk| &chunk.piles)?.get()
-    }
-
-    /// Makes a pile under the next number; says no when there is no room. Writer only.
-    pub(super) fn add(&self, hash: u64, skip: (u8, u8), items: Vec<Item>) -> Option<u32> {
-        let best = items.iter().map(|item| item.order).min();
-        self.add_of(items.len(), best, || Pile::new(hash, skip, items))
-    }
-
-    /// Makes the pile that follows another, with these rules in place of those that
-    /// [`Pile::lately`] has; otherwise like [`Self::add`].
-    pub(super) fn follow(&self, old: u32, items: Vec<Item>) -> Option<u32> {
-        let pile = self.get(old)?;
-        let best = self.cell(old, |chunk| &chunk.best).map(|order| order.load(Relaxed));
-        let best = items.iter().map(|item| item.order).chain(best).min();
-        self.add_of(items.len(), best, || pile.with(items))
-    }
-
-    fn add_of(&self, rules: usize, best: Option<u32>, pile: impl FnOnce() -> Pile) -> Option<u32> {
-        // Piles of few rules take memory, too.
-        let room = self.room.load(Relaxed).checked_sub(rules + 4)?;
-        let count = self.len();
-        let number = u32::try_from(count).ok()?;
-        let (chunk, size, _) = chunk(number);
-        self.chunks.get(chunk)?.get_or_init(|| Chunk::new(size));
-        self.note(number, best.unwrap_or(0));
-        self.cell(number, |chunk| &chunk.piles)?.set(pile()).ok()?;
-        self.count.store(count + 1, Relaxed);
-        self.room.store(room, Relaxed);
-        Some(number)
-    }
-
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.count.load(Relaxed)
-    }
-
-    pub(super) fn memory(&self) -> usize {
-        let chunks = || self.chunks.iter().filter_map(OnceLock::get);
-        let piles = || chunks().flat_map(|chunk| chunk.piles.iter().filter_map(OnceLock::get));
-        let mut trees: Vec<&Arc<[Node]>> = piles().map(|pile| &pile.main).collect();
-        trees.sort_unstable_by_key(|tree| tree.as_ptr());
-        trees.dedup_by_key(|tree| tree.as_ptr());
-        chunks().map(Chunk::memory).sum::<usize>()
-            + piles().map(Pile::own_memory).sum::<usize>()
-            + trees.into_iter().map(|tree| size_of_val(&**tree)).sum::<usize>()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn piles_lie_side_by_side_in_chunks_that_have_room_for_them() {
-        for pile in (0..10_000).chain((1 << 31) - 9..1 << 31) {
-            let (number, size, place) = chunk(pile);
-            assert!(number < CHUNKS && place < size, "pile {pile}");
-            let next = if place + 1 < size { (number, place + 1) } else { (number + 1, 0) };
-            let (number, _, place) = chunk(pile + 1);
-            assert_eq!((number, place), next, "after pile {pile}");
-        }
-    }
 }
