@@ -114,12 +114,16 @@ impl<A: Family> Index<A> {
         }
         let classes = self.words.of(probe);
         let mut search = Search { best: NOTHING, classes, table: 0 };
-        let sorted = self.sorted.load(Relaxed);
+        // What is near is looked at sooner than it is known to be needless.
+        let far = self.buckets.are_far();
+        let sorted = if far { self.sorted.load(Relaxed) } else { 0 };
         while search.classes != 0 {
             let hash = self.choose(probe, &mut search);
-            self.expect_next(probe, search);
+            if far {
+                self.expect_next(probe, search);
+            }
             self.buckets.each(hash, |number| {
-                if number <= search.best as u32 || sorted <= number {
+                if sorted <= number || number <= search.best as u32 {
                     self.look(number, probe, view, &mut search, vectors, &verify);
                 }
                 true
@@ -132,7 +136,7 @@ impl<A: Family> Index<A> {
     /// make it needless, but who waits for that waits for memory once more, if it is far away.
     #[inline(always)]
     fn expect_next(&self, probe: &Probe<A>, mut search: Search) {
-        if search.classes != 0 && self.buckets.are_far() {
+        if search.classes != 0 {
             let hash = self.choose(probe, &mut search);
             if let Some(bucket) = self.buckets.get(self.buckets.place(hash)) {
                 prefetch(bucket);
