@@ -162,7 +162,8 @@ impl Replica {
             self.dispute();
             return;
         }
-        let Some(session) = self.usable(delta.begin()) else { return };
+        let by_packet = origin == Origin::Traffic;
+        let Some(session) = self.usable(delta.begin(), by_packet) else { return };
         if self.store.live() >= self.config.max_sessions {
             self.full(out);
             return;
@@ -184,11 +185,14 @@ impl Replica {
             self.look_at_own_write(index, &event.delta);
             return;
         }
+        let by_packet = packet && event.origin == Origin::Traffic;
         let Some((before, version)) = self.store.get(index) else { return };
         let entry_carried = self.carries(before.group, flags);
         if flags.has(Flags::DEAD) {
             if event.delta.is_whole() {
-                self.begun_again(index, &event.delta, version);
+                if let Some(session) = self.usable(event.delta.begin(), by_packet) {
+                    self.begun_again(index, &session, version);
+                }
             } else {
                 self.dispute();
             }
@@ -205,7 +209,7 @@ impl Replica {
         } else {
             event.delta.merge_into(&mut session);
         }
-        let Some(session) = self.usable(session) else { return };
+        let Some(session) = self.usable(session, by_packet) else { return };
         if event.origin == Origin::Local && !entry_carried {
             // This node's own key for a session that the peer carries.
             let owned = self.config.owned;
@@ -215,7 +219,7 @@ impl Replica {
             return;
         }
         if session.same_but_timeout(&before) {
-            if packet && !entry_carried && event.origin == Origin::Traffic {
+            if by_packet && !entry_carried {
                 if self.is_divided(session.group) {
                     self.claim(index);
                 } else {
@@ -236,9 +240,12 @@ impl Replica {
         self.send_soon(index, false);
     }
 
-    /// A session as the kernel says it, with its own timeout, if it can be one.
-    fn usable(&mut self, mut session: Session) -> Option<Session> {
-        session.timeout = self.config.own(&session);
+    /// A session as the kernel says it, if it can be one. `by_packet`: its timeout is the one that a
+    /// packet has just given it.
+    fn usable(&mut self, mut session: Session, by_packet: bool) -> Option<Session> {
+        if !by_packet {
+            session.timeout = self.config.own(&session);
+        }
         let usable = session.is_valid();
         self.stats.unusable += u64::from(!usable);
         usable.then_some(session)
@@ -262,9 +269,8 @@ impl Replica {
     }
 
     /// A session that had ended has begun again before everybody knew.
-    fn begun_again(&mut self, index: Index, delta: &Delta, version: u32) {
-        let Some(session) = self.usable(delta.begin()) else { return };
-        self.store.update(index, &session, version.saturating_add(1));
+    fn begun_again(&mut self, index: Index, session: &Session, version: u32) {
+        self.store.update(index, session, version.saturating_add(1));
         let gone = Flags::UNPROVEN | Flags::FOREIGN | Flags::REPLACE | Flags::HELD | Flags::WRITE;
         self.store.set(index, gone, false);
         self.store.set(index, Flags::MINE | Flags::KERNEL, true);
@@ -314,7 +320,7 @@ impl Replica {
         }
         let number = self.dump.number;
         let Some(index) = self.store.find(&delta.identity()) else {
-            let Some(session) = self.usable(delta.begin()) else { return };
+            let Some(session) = self.usable(delta.begin(), false) else { return };
             if self.store.live() >= self.config.max_sessions {
                 self.full(out);
             } else {
