@@ -21,8 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use twinwall_ctsync::model::Proto;
 use twinwall_ctsync::replica::{Config, Replica};
 use twinwall_netlink::conntrack::{
-    Conntrack, Entry, Expectation, ProtoInfo, Request, Select, TcpEnd, TcpInfo, Tuple, TupleRef,
-    Writer,
+    Conntrack, Entry, ProtoInfo, Request, Select, TcpEnd, TcpInfo, Tuple, TupleRef, Writer,
 };
 use twinwall_netlink::socket::Error;
 
@@ -83,7 +82,7 @@ pub(super) fn forget(
     sessions: &Sessions,
     (standby, config): (&AtomicBool, &Config),
 ) -> Result<bool, Error> {
-    let mut expecting = Conntrack::open()?;
+    let mut conntrack = Conntrack::open()?;
     let (mut done, mut all) = (0, true);
     let mut renew = |entries: &[Entry]| {
         // Once this node is active, a packet could come between the end and the new beginning.
@@ -91,23 +90,16 @@ pub(super) fn forget(
             all = false;
             return;
         }
-        let anew: Vec<Entry> = entries.iter().map(|entry| without_windows(entry, config)).collect();
-        // They go with their session. Listed just before that: they come and go quickly.
-        let mut expectations = Vec::new();
-        if entries.iter().any(|entry| entry.helper.is_some())
-            && let Err(error) = expecting.expectations(|expectation| expectations.push(expectation))
-        {
-            tracing::warn!(%error, "cannot list expectations");
-            all = false;
-            return;
+        let (helped, plain): (Vec<&Entry>, Vec<&Entry>) =
+            entries.iter().partition(|entry| entry.helper.is_some() || entry.seq_adjust.is_some());
+        let anew: Vec<Entry> = plain.iter().map(|entry| without_windows(entry, config)).collect();
+        let requests: Vec<Request<'_>> = anew.iter().map(Request::Renew).collect();
+        let mut outcome = writer.write(&requests, &mut Vec::new()).map(drop);
+        if !helped.is_empty() {
+            let helped = renew_helped(writer, &mut conntrack, &helped, config);
+            outcome = outcome.and(helped);
         }
-        let theirs = |entry: &Entry| -> Vec<&Expectation> {
-            expectations.iter().filter(|expectation| expectation.master == entry.original).collect()
-        };
-        let expected: Vec<&Expectation> = entries.iter().flat_map(theirs).collect();
-        let requests = anew.iter().map(Request::Renew);
-        let requests: Vec<_> = requests.chain(expected.into_iter().map(Request::Expect)).collect();
-        if let Err(error) = writer.write(&requests, &mut Vec::new()) {
+        if let Err(error) = outcome {
             tracing::warn!(%error, "cannot make sessions anew");
             all = false;
         }
@@ -116,6 +108,28 @@ pub(super) fn forget(
     each_tcp(sessions, filter, policy, TcpInfo::has_windows, &mut renew)?;
     tracing::debug!(done, all, "sync: windows are forgotten");
     Ok(all && standby.load(Ordering::Acquire))
+}
+
+/// Makes sessions anew that a helper sees to, with what they have made the kernel expect. The peer's
+/// news of how their sequence numbers are shifted may come at any time: each is looked up just before
+/// it is made anew.
+fn renew_helped(
+    writer: &mut Writer,
+    conntrack: &mut Conntrack,
+    entries: &[&Entry],
+    config: &Config,
+) -> Result<(), Error> {
+    // They go with their session. Listed just before that: they come and go quickly.
+    let mut expectations = Vec::new();
+    conntrack.expectations(|expectation| expectations.push(expectation))?;
+    for entry in entries {
+        let found = conntrack.entry(TupleRef::Original(&entry.original), entry.zone)?;
+        let Some(anew) = found.map(|entry| without_windows(&entry, config)) else { continue };
+        let expected = expectations.iter().filter(|own| own.master == anew.original);
+        let requests = std::iter::once(Request::Renew(&anew)).chain(expected.map(Request::Expect));
+        writer.write(&requests.collect::<Vec<_>>(), &mut Vec::new())?;
+    }
+    Ok(())
 }
 
 /// Has the kernel hold the packets of those sessions against their windows again whose windows it
