@@ -70,6 +70,7 @@ impl Workers {
     ) -> Result<Self, Error> {
         let numbers = first_queue..first_queue.saturating_add(count);
         let config = |queue| Config { fail_open: true, ..Config::new(queue) };
+        let room = config(first_queue).max_length;
         let queues = numbers.map(|n| Queue::bind(&config(n))).collect::<Result<Vec<_>, _>>()?;
         let stop = Arc::new(AtomicBool::new(false));
         let wakers = queues.iter().map(Queue::waker).collect();
@@ -82,7 +83,7 @@ impl Workers {
                 shared: shared.clone(),
                 counts: counts.get(number).map(Arc::clone).unwrap_or_default(),
                 memory: Memory::default(),
-                delay: Delay::new(WAIT, since_boot()),
+                delay: Delay::new(WAIT, room, since_boot()),
                 stop: Arc::clone(&stop),
             };
             let failed = failed.clone();

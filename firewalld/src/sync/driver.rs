@@ -103,7 +103,7 @@ pub(super) struct Driver {
     several: bool,
     active: Vec<GroupTag>,
     /// How often this node began to stand by, and the last of these times in which all sessions
-    /// could forget their windows.
+    /// could forget their windows, once or a second time.
     stood_by: u64,
     forgotten: Option<Standing>,
     /// When windows are forgotten once more.

@@ -11,8 +11,9 @@
 //!   too: what the peer forwarded isn't in the windows here.
 //! - When this node stands by, sessions that it has forwarded are made anew: nothing else makes
 //!   the kernel forget old windows. That takes a while and must not be done while packets come, so
-//!   the flag is set first: this node may be active again at any time. If it is before all sessions
-//!   were made anew, the flag stays until it has stood by once more.
+//!   the flag is set first: this node may be active again at any time. It is done once more when no
+//!   packet comes any longer. If this node is active before that is through, the flag stays until it
+//!   has stood by once more.
 
 use super::convert;
 use super::filter::Filter;
