@@ -189,6 +189,7 @@ impl Replica {
             self.send_soon(index, false);
             return None;
         }
+        self.store.set(index, Flags::MINE, self.forwards_alone(session.group));
         self.write_soon(index);
         Some(index)
     }
@@ -276,7 +277,8 @@ impl Replica {
         }
         self.store.update(index, &session, version);
         self.peer_has(index);
-        self.store.set(index, Flags::MINE | Flags::UNPROVEN, false);
+        self.store.set(index, Flags::UNPROVEN, false);
+        self.store.set(index, Flags::MINE, self.forwards_alone(session.group));
         self.write_soon(index);
         true
     }

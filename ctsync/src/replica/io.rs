@@ -253,6 +253,10 @@ pub enum Event {
     /// More sessions ended than are remembered: their leaves will be listed to the peer.
     #[error("more sessions ended than are remembered")]
     EndedOverflow,
+    /// Some sessions that belong to all groups were both nodes' or neither's: all are this node's
+    /// until packets show which ones the peer forwards.
+    #[error("it was unclear which node forwards which sessions: packets will show")]
+    HomesClaimed,
     /// Authenticated content of the peer can't be read; it is counted.
     #[error("malformed content from the peer")]
     Malformed,

@@ -90,6 +90,7 @@ impl Replica {
             self.peer.awaits_hello = true;
             self.roles.contact_lost();
             self.forget_peer_roles(out);
+            self.look_at_homes();
             out.push(Output::Event(Event::PeerSilent));
         }
         if !self.peer.lost
@@ -108,6 +109,7 @@ impl Replica {
         self.peer.awaits_hello = true;
         self.roles.contact_lost();
         self.forget_peer_roles(out);
+        self.look_at_homes();
         out.push(Output::Event(Event::PeerGone));
     }
 
@@ -136,6 +138,7 @@ impl Replica {
             sessions: self.store.live() as u64,
             root: self.store.root(),
             roles: self.roles.mine(),
+            homes: Some(self.store.homes().mine),
         };
         self.send_now(&[Section::Beat(beat)], out);
     }
@@ -158,9 +161,9 @@ impl Replica {
         let idle = beat.idle && self.is_idle() && beat.complete && self.is_complete();
         let differs = idle && beat.root != self.store.root();
         self.peer.differing = if differs { self.peer.differing.saturating_add(1) } else { 0 };
-        let before = self.peer_role(GroupTag::default());
         self.peer.beat = beat;
-        self.look_at_peer_roles(before);
+        self.look_at_homes();
+        self.compare_homes(now, idle && !differs, out);
         self.look_for_both_active(out);
         self.look_at_differences(now, out);
         self.look_whether_complete(out);
@@ -170,12 +173,17 @@ impl Replica {
 
     /// What the peer is for a group, if it is heard.
     pub(super) fn peer_role(&self, group: GroupTag) -> Role {
-        if self.peer.liveness != Liveness::Alive {
-            return Role::Unknown;
-        }
-        let roles = &self.peer.beat.roles;
+        let roles = self.peer_roles();
         let role = roles.iter().find(|(other, _)| *other == group);
         role.map_or_else(|| for_all(roles.iter().map(|(_, role)| *role)), |(_, role)| *role)
+    }
+
+    /// What the peer is for its groups; nothing if it isn't heard.
+    pub(super) fn peer_roles(&self) -> &[(GroupTag, Role)] {
+        match self.peer.liveness {
+            Liveness::Alive => &self.peer.beat.roles,
+            _ => &[],
+        }
     }
 
     pub(super) fn look_for_both_active(&mut self, out: &mut Vec<Output>) {

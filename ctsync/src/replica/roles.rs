@@ -2,6 +2,7 @@
 //! leaves behind.
 
 use super::peer::Liveness;
+use super::shared::{Forwards, SHOWN_AFTER};
 use super::{Event, Output, Replica};
 use crate::model::{GroupTag, Role};
 use crate::store::{Flags, Index};
@@ -27,8 +28,10 @@ pub(super) struct Roles {
     pub(super) roles: BTreeMap<GroupTag, Role>,
     /// Groups for which it was active at any time since the peer was heard last.
     active: [u64; 4],
-    /// All sessions were claimed here while the peer may have been active for all groups too.
-    pub(super) contested: bool,
+    /// What was seen to when roles changed last.
+    pub(super) forwards: Forwards,
+    /// Heartbeats in which it didn't add up whose the sessions of all groups are.
+    pub(super) unsettled: u32,
 }
 
 impl Roles {
@@ -105,10 +108,12 @@ impl Replica {
         if roles == self.roles.roles {
             return;
         }
-        let before = for_all(self.roles.roles.values().copied());
         let roles_before = std::mem::replace(&mut self.roles.roles, roles);
         self.note_taken(&roles_before);
-        self.divide(now, before);
+        self.look_at_homes();
+        if self.roles.roles.len() > 1 {
+            self.check_at(now.after(SHOWN_AFTER));
+        }
         if self.peer.liveness == Liveness::Alive {
             self.roles.contact_lost();
         } else {
@@ -253,7 +258,6 @@ impl Replica {
         self.roles.note_active();
         if split != [0; 4] {
             self.heal(&split);
-            self.claim_divided();
             self.begin_resync(now, super::ResyncReason::Split, out);
         }
     }

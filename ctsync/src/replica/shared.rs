@@ -1,21 +1,38 @@
 //! Sessions that belong to all VRRP groups, since nothing tells through which one they go: whose
 //! they are while each node is active for some.
 //!
+//! A node that is active for all groups while the peer isn't for any has all of them, and one that
+//! is active for none has none. From then on news of a session make it the node's that saw it. That
+//! may end with sessions of both nodes or of neither, after a split or because news were under way
+//! when roles changed; and one that is nobody's never ends. So heartbeats tell which are whose, as
+//! one number. When they don't add up, the node that leads claims all, and packets show afterwards
+//! which ones are the other's.
+//!
 //! Goes in: roles, what the peer claims, signs of packets. Comes out: the mark of each session that
-//! it is this node's. One node at least has to have it there, or the session would never end. Not
-//! here: what follows for timeouts ([`super::roles`]).
+//! it is this node's. Not here: what follows for timeouts ([`super::roles`]).
 
-use super::Replica;
-use super::roles::for_all;
+use super::{Event, Output, Replica};
 use crate::model::{GroupTag, Role};
 use crate::store::{Flags, Index};
 use crate::time::Timestamp;
 use crate::wire::{Hello, Section};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long packets are given, after a change of roles, to show which sessions go through this
 /// node.
 pub(super) const SHOWN_AFTER: Duration = Duration::from_secs(10);
+/// Heartbeats in which homes don't add up, between which none did, before all are claimed.
+const UNSETTLED: u32 = 5;
+
+/// What a node forwards of the sessions that belong to all groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Forwards {
+    #[default]
+    Some,
+    All,
+    Nothing,
+}
 
 impl Replica {
     /// Whether a session belongs to all groups, and each node is active for some.
@@ -23,55 +40,72 @@ impl Replica {
         self.roles.is_shared(group) && self.roles.of(group) == Role::Unknown
     }
 
-    /// Sessions that belong to all groups have been those of the node that was active for all.
-    /// Packets will show which ones are the other's now.
-    pub(super) fn divide(&mut self, now: Timestamp, before: Role) {
-        let after = for_all(self.roles.roles.values().copied());
-        self.roles.contested &= after != Role::Backup;
-        match (before, after) {
-            (_, Role::Backup) => self.set_mine(false),
-            (Role::Active, Role::Unknown) => self.claim_divided(),
-            _ => {}
-        }
-        if self.roles.roles.len() > 1 {
-            self.check_at(now.after(SHOWN_AFTER));
-        }
-    }
-
-    /// Both nodes have forwarded, or this one alone: all sessions are this node's for now. In case
-    /// that both say so, that of the node that leads counts.
-    pub(super) fn claim_divided(&mut self) {
-        if !self.is_divided(GroupTag::default()) {
+    /// Roles have changed, here or on the peer.
+    pub(super) fn look_at_homes(&mut self) {
+        let all = GroupTag::default();
+        let role = if self.roles.is_shared(all) { self.roles.of(all) } else { Role::Unknown };
+        let forwards = match role {
+            Role::Active if !self.peer_forwards() => Forwards::All,
+            Role::Backup => Forwards::Nothing,
+            _ => Forwards::Some,
+        };
+        let before = std::mem::replace(&mut self.roles.forwards, forwards);
+        if before == forwards {
             return;
         }
-        self.set_mine(true);
-        self.begin_walk();
-        if self.config.leads() {
-            self.roles.contested = self.peer_role(GroupTag::default()) != Role::Backup;
-            let hello = Hello { answer: true, claims: true, active: [0; 4] };
-            self.tell(&Section::Hello(hello));
+        match (before, forwards) {
+            (_, Forwards::All) => self.set_mine(true),
+            // A stray packet doesn't make a session that of a node that doesn't forward.
+            (_, Forwards::Nothing) | (Forwards::Nothing, _) => self.set_mine(false),
+            _ => {}
         }
     }
 
-    /// The peer claims all sessions that belong to all groups. One that has given up all groups
-    /// since carries nothing any more.
+    /// Whether this node alone forwards, so that news from the peer don't make a session the peer's.
+    pub(super) fn forwards_alone(&self, group: GroupTag) -> bool {
+        self.roles.forwards == Forwards::All && self.roles.is_shared(group)
+    }
+
+    /// Whether the peer is heard and active for any group.
+    fn peer_forwards(&self) -> bool {
+        self.peer_roles().iter().any(|(_, role)| *role == Role::Active)
+    }
+
+    /// Heartbeats tell whose the sessions are. `idle`: both nodes have nothing to tell.
+    pub(super) fn compare_homes(&mut self, now: Timestamp, idle: bool, out: &mut Vec<Output>) {
+        let all = GroupTag::default();
+        let divided = self.is_divided(all) && self.peer_role(all) == Role::Unknown;
+        let Some(theirs) = self.peer.beat.homes.filter(|_| divided && self.config.leads()) else {
+            self.roles.unsettled = 0;
+            return;
+        };
+        let homes = self.store.homes();
+        if homes.mine ^ theirs == homes.all {
+            self.roles.unsettled = 0;
+        } else if idle {
+            self.roles.unsettled += 1;
+        }
+        if self.roles.unsettled >= UNSETTLED {
+            self.roles.unsettled = 0;
+            self.claim_all(now, out);
+        }
+    }
+
+    /// All sessions are this node's for now.
+    fn claim_all(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        out.push(Output::Event(Event::HomesClaimed));
+        self.set_mine(true);
+        self.begin_walk();
+        self.check_at(now.after(SHOWN_AFTER));
+        self.tell(&Section::Hello(Hello { answer: true, claims: true, active: [0; 4] }));
+    }
+
+    /// The peer, which leads, claims all sessions that belong to all groups.
     pub(super) fn yield_to_peer(&mut self, now: Timestamp) {
-        let group = GroupTag::default();
-        let stands = self.is_divided(group) && self.peer_role(group) != Role::Backup;
-        if stands && !self.config.leads() {
+        if self.is_divided(GroupTag::default()) && !self.config.leads() {
             self.set_mine(false);
             self.begin_walk();
             self.check_at(now.after(SHOWN_AFTER));
-        }
-    }
-
-    /// The peer has told its roles. When it was active for all groups and isn't any more, it has
-    /// claimed all sessions; if both have, what the node that leads says comes after that.
-    pub(super) fn look_at_peer_roles(&mut self, before: Role) {
-        let after = self.peer_role(GroupTag::default());
-        let resolved = before == Role::Active && after == Role::Unknown;
-        if self.config.leads() && self.roles.contested && resolved {
-            self.claim_divided();
         }
     }
 
@@ -94,11 +128,7 @@ impl Replica {
 
     /// Whether sessions that belong to all groups are this node's.
     fn set_mine(&mut self, mine: bool) {
-        for index in 0..self.store.end() {
-            let Some(entry) = self.store.entry_mut(index) else { continue };
-            if self.roles.is_shared(entry.group) && !entry.flags.has(Flags::DEAD) {
-                entry.flags.set(Flags::MINE, mine);
-            }
-        }
+        let roles = &self.roles;
+        self.store.set_home(mine, |group| roles.is_shared(group));
     }
 }

@@ -22,7 +22,7 @@ mod leaves;
 
 pub(crate) use entry::{Entry, Flags};
 
-use crate::model::{Identity, Session};
+use crate::model::{GroupTag, Identity, Session};
 use crate::wire::{Writer, pack, parts, put_whole_identity, unpack, unpack_identity};
 use arena::Arena;
 use leaves::Leaves;
@@ -32,6 +32,17 @@ use std::hash::Hasher;
 /// The key of the hashes; the same on both nodes, and secret, so that nobody can fill one leaf
 /// on purpose.
 pub type DigestKey = [u64; 2];
+
+/// The tag of sessions that belong to all groups.
+const SHARED: GroupTag = GroupTag(0);
+
+/// Whose the sessions are that belong to all groups: the XOR of the keyed hashes of their
+/// identities. Where each session is one node's, those of both nodes' make those of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Homes {
+    pub(crate) all: u64,
+    pub(crate) mine: u64,
+}
 
 /// The place of an entry.
 pub(crate) type Index = u32;
@@ -43,6 +54,7 @@ pub(crate) struct Store {
     entries: Vec<Entry>,
     free: Vec<Index>,
     leaves: Leaves,
+    homes: Homes,
     key: DigestKey,
     /// The bits of the mark that each node has its own meaning for.
     owned: u32,
@@ -58,6 +70,7 @@ impl Store {
             entries: Vec::new(),
             free: Vec::new(),
             leaves: Leaves::default(),
+            homes: Homes::default(),
             key,
             owned,
             live: 0,
@@ -99,9 +112,29 @@ impl Store {
     }
 
     pub(crate) fn set(&mut self, index: Index, flags: Flags, on: bool) {
-        if let Some(entry) = self.entry_mut(index) {
-            entry.flags.set(flags, on);
+        let Some(entry) = self.entry_mut(index) else { return };
+        let before = *entry;
+        entry.flags.set(flags, on);
+        let moves = flags.has(Flags::MINE) && before.flags.has(Flags::MINE) != on;
+        if moves && !before.flags.has(Flags::DEAD) && before.group == SHARED {
+            self.homes.mine ^=
+                self.bytes(index).and_then(|bytes| self.identity_hash(bytes)).unwrap_or(0);
         }
+    }
+
+    /// Makes all sessions whose group is one of these this node's, or none of them.
+    pub(crate) fn set_home(&mut self, mine: bool, of: impl Fn(GroupTag) -> bool) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.is_used() && of(entry.group)) {
+            entry.flags.set(Flags::MINE, mine);
+        }
+        if of(SHARED) {
+            self.homes.mine = if mine { self.homes.all } else { 0 };
+        }
+    }
+
+    /// Whose the sessions are that belong to all groups.
+    pub(crate) fn homes(&self) -> Homes {
+        self.homes
     }
 
     pub(crate) fn find(&mut self, identity: &Identity) -> Option<Index> {
@@ -261,6 +294,7 @@ impl Store {
         }
         self.key = key;
         self.leaves = Leaves::default();
+        self.homes = Homes::default();
         for index in 0..self.end() {
             let Some((leaf, place)) = self.bytes(index).and_then(|bytes| self.spot_of(bytes))
             else {
@@ -314,10 +348,14 @@ impl Store {
 
     /// Takes a session into the digests, or out of them.
     fn toggle(&mut self, index: Index) {
-        let of =
-            self.bytes(index).and_then(|bytes| Some((self.spot_of(bytes)?.0, self.digest(bytes))));
-        if let Some((leaf, digest)) = of {
-            self.leaves.toggle(leaf, digest);
+        let Some(entry) = self.entry(index).copied() else { return };
+        let Some(bytes) = self.bytes(index) else { return };
+        let Some(hash) = self.identity_hash(bytes) else { return };
+        let digest = self.digest(bytes);
+        self.leaves.toggle(spot(hash).0, digest);
+        if entry.group == SHARED {
+            self.homes.all ^= hash;
+            self.homes.mine ^= if entry.flags.has(Flags::MINE) { hash } else { 0 };
         }
     }
 
@@ -327,8 +365,12 @@ impl Store {
     }
 
     fn spot_of(&self, bytes: &[u8]) -> Option<(u16, u32)> {
+        Some(spot(self.identity_hash(bytes)?))
+    }
+
+    fn identity_hash(&self, bytes: &[u8]) -> Option<u64> {
         let (_, len) = unpack_identity(bytes).ok()?;
-        Some(spot(hash(self.key, &[bytes.get(..len)?])))
+        Some(hash(self.key, &[bytes.get(..len)?]))
     }
 }
 

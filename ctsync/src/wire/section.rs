@@ -53,6 +53,9 @@ pub struct Beat {
     pub root: u64,
     /// What the sender is for which VRRP group, at most 64.
     pub roles: Vec<(GroupTag, Role)>,
+    /// The XOR of the keyed hashes of those sessions of all groups that are the sender's; `None` from
+    /// a node that doesn't say.
+    pub homes: Option<u64>,
 }
 
 /// The first section after contact was lost.
@@ -349,6 +352,7 @@ fn write_beat(writer: &mut Writer, beat: &Beat) {
     for (group, role) in roles {
         writer.put(&[group.0, *role as u8]);
     }
+    beat.homes.iter().for_each(|homes| writer.put(&homes.to_le_bytes()));
 }
 
 fn read_beat(reader: &mut Reader<'_>) -> Result<Beat, Malformed> {
@@ -370,6 +374,8 @@ fn read_beat(reader: &mut Reader<'_>) -> Result<Beat, Malformed> {
         };
         roles.push((GroupTag(group), role));
     }
+    let homes = (!reader.is_empty()).then(|| reader.array("a heartbeat"));
+    let homes = homes.transpose()?.map(u64::from_le_bytes);
     let [complete, idle, asks] = [1, 2, 4].map(|bit| flags & bit != 0);
-    Ok(Beat { complete, idle, asks, applied, sessions, root, roles })
+    Ok(Beat { complete, idle, asks, applied, sessions, root, roles, homes })
 }

@@ -207,6 +207,7 @@ proptest! {
             sessions: numbers[1],
             root: numbers[2],
             roles: vec![(GroupTag(3), Role::Active), (GroupTag(4), Role::Backup)],
+            homes: keys.first().map(|_| numbers[3]),
         };
         let rules = keys.iter().map(|key| (*key, (key % 2 == 0).then_some(RuleIdentity(rule))));
         let sections = [

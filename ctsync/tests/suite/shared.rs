@@ -4,7 +4,7 @@
 use crate::sim::host::{GROUPS, SHARED};
 use crate::sim::{Due, Side, World};
 use twinwall_ctsync::model::{Delta, Origin, Role, Session, Status};
-use twinwall_ctsync::replica::Place;
+use twinwall_ctsync::replica::{Event, Place};
 
 const A: Side = Side::A;
 const B: Side = Side::B;
@@ -52,6 +52,15 @@ fn here(world: &mut World, side: Side, sessions: &[Session]) -> usize {
     let node = world.host_mut(side).node.as_mut().unwrap();
     let places = sessions.iter().filter_map(|session| node.place(&session.identity()));
     places.filter(|place| matches!(place, Place { here: true, .. })).count()
+}
+
+/// How many of the sessions are one node's and not the other's.
+fn settled(world: &mut World, sessions: &[Session]) -> usize {
+    let one = |session: &&Session| {
+        let session = std::slice::from_ref(*session);
+        here(world, A, session) + here(world, B, session) == 1
+    };
+    sessions.iter().filter(one).count()
 }
 
 #[test]
@@ -157,6 +166,49 @@ fn after_a_split_each_session_is_where_its_packets_are() {
     assert_eq!((here(&mut world, A, &a), here(&mut world, B, &a)), (20, 0));
     assert_eq!((here(&mut world, A, &b), here(&mut world, B, &b)), (0, 20));
     assert!(world.status(A).equal && world.status(B).equal);
+}
+
+#[test]
+fn a_split_with_contact_now_and_then_leaves_no_session_to_both_or_to_nobody() {
+    let mut world = World::scene();
+    let sessions = [open(&mut world, A, 20), open(&mut world, B, 20)].concat();
+    for contact in (0..40).step_by(3) {
+        // Both take all, hear each other for a moment, and give half of it back at different times.
+        world.cut = true;
+        for side in Side::BOTH {
+            let now = world.now;
+            for group in GROUPS {
+                world.host_mut(side).roles.insert(group, Role::Active);
+            }
+            let out = world.host_mut(side).tell_roles(now);
+            world.apply(side, out).unwrap();
+        }
+        world.pass(15);
+        world.cut = false;
+        world.pass_for(contact * 10_000);
+        for (side, group) in [(A, GROUPS[1]), (B, GROUPS[0])] {
+            world.host_mut(side).roles.insert(group, Role::Backup);
+            let now = world.now;
+            let out = world.host_mut(side).tell_roles(now);
+            world.apply(side, out).unwrap();
+            world.pass_for(contact * 20_000);
+        }
+        world.pass(300);
+        assert_eq!(settled(&mut world, &sessions), 40, "after {contact}");
+    }
+    assert!(world.was_told(A, Event::HomesClaimed) && !world.was_told(B, Event::HomesClaimed));
+}
+
+#[test]
+fn when_both_daemons_begin_anew_each_session_is_somebodys() {
+    let mut world = World::scene();
+    let sessions = open(&mut world, A, 20);
+    for side in Side::BOTH {
+        world.host_mut(side).node = None;
+        world.schedule(0, Due::Boot { side });
+    }
+    world.pass(2_000);
+    assert_eq!(settled(&mut world, &sessions), 20);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! What must hold: always, that memory stays bounded; after a calm, that both nodes and both
 //! kernels have the same.
 
-use super::host::{GROUPS, MAX_SESSIONS};
+use super::host::{GROUPS, Host, MAX_SESSIONS, SHARED};
 use super::kernel::agree;
 use super::{Due, MS, Nanos, OWNED, Side, World};
 use std::collections::BTreeSet;
-use twinwall_ctsync::model::{Identity, Role};
+use twinwall_ctsync::model::{Identity, Role, Session};
 use twinwall_ctsync::replica::Replica;
 use twinwall_recorder::{halves, replay};
 
@@ -70,6 +70,7 @@ impl World {
             return Err(format!("settled only at {:?}", self.settled));
         }
         self.nobody_is_missing()?;
+        self.each_has_one_home()?;
         self.recordings_replay()?;
         // Clients whose session was lost by the faults begin anew.
         let Self { sessions, hosts, .. } = self;
@@ -146,6 +147,31 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// A session that belongs to all groups is one node's while each is active for some: of two
+    /// both would let it die by its own timeout, and neither would ever end it.
+    fn each_has_one_home(&mut self) -> Result<(), String> {
+        let divided = Side::BOTH.into_iter().all(|side| {
+            self.host(side).roles.values().filter(|role| **role == Role::Active).count() == 1
+        });
+        let shared = self.host(Side::A).kernel.table.values().map(|kept| &kept.session);
+        let shared: Vec<Identity> = shared
+            .filter(|session| divided && session.group == SHARED)
+            .map(Session::identity)
+            .collect();
+        let mut homes = [0; 3];
+        for identity in &shared {
+            let here = |host: &mut Host| {
+                let place = host.node.as_mut().and_then(|node| node.place(identity));
+                usize::from(place.is_some_and(|place| place.here))
+            };
+            homes[self.hosts.iter_mut().map(here).sum::<usize>()] += 1;
+        }
+        match homes {
+            [0, _, 0] => Ok(()),
+            [none, one, both] => Err(format!("nobody's {none}, one node's {one}, both's {both}")),
+        }
     }
 
     /// What was recorded runs again with the same outputs.

@@ -371,6 +371,7 @@ impl World {
                     self.trace(|| format!("{side:?}: {event}"));
                     match event {
                         Event::PeerSilent => self.summary.silences += 1,
+                        Event::HomesClaimed => self.summary.claims += 1,
                         Event::ResyncBegan { .. } => self.summary.resyncs += 1,
                         Event::Malformed => return Err(format!("{side:?}: {event}")),
                         Event::HaveEverything => self.may_preempt(side),

@@ -63,6 +63,7 @@ pub(crate) struct Summary {
     pub(crate) taken: u64,
     pub(crate) silences: u64,
     pub(crate) resyncs: u64,
+    pub(crate) claims: u64,
     pub(crate) replayed: u64,
     /// Packets whose session wasn't in the kernel of the host that got them.
     pub(crate) missed: u64,

@@ -39,6 +39,7 @@ impl Driver {
             | Event::ResyncBegan { .. }
             | Event::ResyncEnded { .. }
             | Event::HaveEverything
+            | Event::HomesClaimed
             | Event::KeysAgree => tracing::info!("sync: {event}"),
             Event::PeerAlive
             | Event::PeerSilent
