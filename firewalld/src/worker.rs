@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use twinwall_netlink::dataplane::Marks;
+use twinwall_netlink::dataplane::marks::ASKED;
 use twinwall_netlink::nfqueue::{Config, Error, Packet, Queue, Received, Waker};
 use twinwall_policy::flow::protocol;
 
@@ -172,6 +173,11 @@ impl Worker {
                 if delay.is_late() && packet::protocol(&packet) == Some(protocol::TCP) {
                     delay.drop_one();
                     verdicts.drop(packet.id);
+                    continue;
+                }
+                if packet.mark & ASKED == 0 {
+                    // Of a session that a helper sees to: it has to pass here, and is decided later.
+                    verdicts.accept(packet.id);
                     continue;
                 }
                 match answer(&packet, snapshot, shared, memory, &counts.moved) {

@@ -8,7 +8,7 @@ use super::layout::{self, DECIDE, REKEY, TABLE, counter};
 use super::local::Peer;
 use super::marks::{ASKED, EXPECTED, Marks, RELATED, STALE};
 use crate::nft::expr::{self, Compare, Ct, Expr, Meta, Reg, Shift, Verdict};
-use crate::nft::outcome;
+use crate::nft::outcome::{self, Unheard};
 use crate::nft::sets;
 use crate::nft::transaction::Transaction;
 use crate::wire::Writer;
@@ -37,6 +37,18 @@ pub(super) struct Wiring {
     pub(super) peer: Option<Peer>,
 }
 
+impl Wiring {
+    /// Hands the packet to the daemon.
+    pub(super) fn queue(&self, unheard: Unheard) -> Option<Expr> {
+        let (first, total) = self.queues?;
+        Some(match self.form {
+            QueueForm::Native => outcome::queue_native(first, total, unheard),
+            QueueForm::Compat => outcome::queue_compat(first, total, unheard),
+        })
+    }
+}
+
+pub(super) const CLEAN_FORWARD: &CStr = c"clean-forward";
 const FORWARD: &CStr = c"forward";
 const INPUT: &CStr = c"input";
 const RETURNED: &CStr = c"returned";
@@ -48,7 +60,7 @@ pub(super) const REJECT: &CStr = c"reject";
 
 /// The base chains: name, hook, priority.
 const BASE: [(&CStr, Hook, i32); 6] = [
-    (c"clean-forward", Hook::Forward, -1),
+    (CLEAN_FORWARD, Hook::Forward, -1),
     (c"clean-input", Hook::In, -1),
     (FORWARD, Hook::Forward, 0),
     (INPUT, Hook::In, 0),
@@ -79,7 +91,7 @@ pub(super) fn write(tx: &mut Transaction, table: &Table, wiring: &Wiring) {
     for (name, _, priority) in BASE {
         rules.empty(name);
         match priority {
-            -1 => rules.clean(name),
+            -1 => rules.clean(name, wiring),
             0 => rules.pass(name, wiring.peer),
             _ => rules.unclassified(name, wiring.open),
         }
@@ -101,9 +113,13 @@ pub(super) fn write_unclassified(tx: &mut Transaction, table: &Table, marks: Mar
     }
 }
 
-/// Writes only the chain that asks.
-pub(super) fn write_ask(tx: &mut Transaction, table: &Table, wiring: &Wiring) {
+/// Writes only the chains that ask.
+pub(super) fn write_asking(tx: &mut Transaction, table: &Table, wiring: &Wiring) {
     let mut rules = Rules { tx, table, marks: wiring.marks, writer: Writer::default() };
+    for (name, _, _) in BASE.into_iter().filter(|(_, _, priority)| *priority == -1) {
+        rules.empty(name);
+        rules.clean(name, wiring);
+    }
     rules.empty(ASK);
     rules.ask(wiring);
 }
@@ -111,13 +127,13 @@ pub(super) fn write_ask(tx: &mut Transaction, table: &Table, wiring: &Wiring) {
 pub(super) struct Rules<'a> {
     tx: &'a mut Transaction,
     table: &'a Table,
-    marks: Marks,
+    pub(super) marks: Marks,
     writer: Writer,
 }
 
 /// Scratch registers.
 pub(super) const A: Reg = Reg(0);
-const B: Reg = Reg(1);
+pub(super) const B: Reg = Reg(1);
 const KEY: Reg = Reg(3);
 const JOINED: Reg = Reg(4);
 
@@ -135,22 +151,6 @@ impl Rules<'_> {
     ) {
         let exprs: Vec<Expr> = exprs.into_iter().collect();
         self.tx.rule(self.table, layout::text(chain), comment, &exprs);
-    }
-
-    fn clean(&mut self, chain: &CStr) {
-        let owned = self.marks.owned();
-        self.add(
-            chain,
-            "forged or left-over bits of ours: clear them",
-            [
-                expr::meta(Meta::Mark, A),
-                expr::bits(A, B, owned, 0),
-                expr::compare(B, Compare::NotEqual, &[0; 4]),
-                expr::bits(A, A, !owned, 0),
-                expr::set_packet_mark(A),
-                expr::count(counter::FORGED),
-            ],
-        );
     }
 
     fn pass(&mut self, chain: &CStr, peer: Option<Peer>) {
@@ -322,11 +322,7 @@ impl Rules<'_> {
         self.flag("expected by another session", &expected, &[0; 4], Compare::NotEqual, EXPECTED);
         let stale = [expr::ct(Ct::Mark, A), expr::bits(A, A, marks.key_mask(), 0)];
         self.flag("has a key that is not in the map", &stale, &[0; 4], Compare::NotEqual, STALE);
-        if let Some((first, total)) = wiring.queues {
-            let queue = match wiring.form {
-                QueueForm::Native => outcome::queue_native(first, total),
-                QueueForm::Compat => outcome::queue_compat(first, total),
-            };
+        if let Some(queue) = wiring.queue(Unheard::GoesOn) {
             self.add(
                 ASK,
                 "ask the daemon; without it, on to the next base chain",
@@ -344,47 +340,6 @@ impl Rules<'_> {
             expr::set_packet_mark(A),
         ]);
         self.add(ASK, name, rule);
-    }
-
-    fn unclassified(&mut self, chain: &CStr, open: bool) {
-        let (owned, verdict) = (self.marks.owned(), self.marks.verdict());
-        self.add(
-            chain,
-            "decided",
-            [
-                expr::meta(Meta::Mark, A),
-                expr::bits(A, A, owned, 0),
-                expr::compare(A, Compare::Equal, &[0; 4]),
-                expr::verdict(Verdict::Accept),
-            ],
-        );
-        // Of several packets that asked for one session, the first to come back saves the key, and
-        // the others are decided by that before anybody looks at what they bring.
-        self.add(
-            chain,
-            "answered, and decided by the key that its session had by then: clear our bits",
-            [
-                expr::meta(Meta::Mark, A),
-                expr::bits(A, B, verdict, 0),
-                expr::compare(B, Compare::NotEqual, &[0; 4]),
-                expr::bits(A, A, !owned, 0),
-                expr::set_packet_mark(A),
-                expr::verdict(Verdict::Accept),
-            ],
-        );
-        let mut rule = vec![
-            expr::meta(Meta::Mark, A),
-            expr::bits(A, A, !owned, 0),
-            expr::set_packet_mark(A),
-            expr::count(counter::UNCLASSIFIED),
-        ];
-        let (comment, verdict) = if open {
-            ("no daemon answered, queue_failure open", Verdict::Accept)
-        } else {
-            ("no daemon answered, queue_failure closed", Verdict::Drop)
-        };
-        rule.push(expr::verdict(verdict));
-        self.add(chain, comment, rule);
     }
 
     fn reject(&mut self) {

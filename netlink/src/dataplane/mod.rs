@@ -4,6 +4,7 @@
 //! marks    which bits of connmark and packet mark are ours, and what they say
 //! layout   names and sizes of everything in the table
 //! chains   the rules, chain by chain: how a packet finds its decision
+//! edges    before the decision, and where nobody has decided
 //! local    what passes to the gateway itself whatever the policy says
 //! denied   flows that were denied, known again without asking
 //! nat      the rules of the policy's NAT section
@@ -18,6 +19,7 @@
 
 mod chains;
 mod denied;
+mod edges;
 mod guard;
 pub mod layout;
 mod local;

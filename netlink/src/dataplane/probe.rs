@@ -1,7 +1,7 @@
 //! Which form of the queue expression this kernel has.
 
 use super::chains::QueueForm;
-use crate::nft::outcome;
+use crate::nft::outcome::{self, Unheard};
 use crate::nft::sets::{self, TableName};
 use crate::nft::transaction::{Error, Transaction};
 use crate::socket::Socket;
@@ -14,8 +14,8 @@ use std::ffi::CString;
 /// Takes 20 to 30 ms.
 pub(super) fn queue_form(socket: &mut Socket) -> Result<Option<QueueForm>, Error> {
     for (form, queue) in [
-        (QueueForm::Native, outcome::queue_native(0, 1)),
-        (QueueForm::Compat, outcome::queue_compat(0, 1)),
+        (QueueForm::Native, outcome::queue_native(0, 1, Unheard::GoesOn)),
+        (QueueForm::Compat, outcome::queue_compat(0, 1, Unheard::GoesOn)),
     ] {
         let name = format!("twinwall-probe-{}", std::process::id());
         let Ok(text) = CString::new(name.as_str()) else { return Ok(None) };

@@ -307,7 +307,7 @@ impl Dataplane {
         Ok(tx.commit(&mut self.socket)?)
     }
 
-    /// Takes the queue expression out, so that `queue_failure` decides about new sessions.
+    /// Takes the queue expressions out, so that `queue_failure` decides about new sessions.
     ///
     /// # Errors
     /// When the kernel refuses the transaction.
@@ -320,7 +320,7 @@ impl Dataplane {
             peer: None,
         };
         let mut tx = Transaction::new();
-        chains::write_ask(&mut tx, &table(), &wiring);
+        chains::write_asking(&mut tx, &table(), &wiring);
         Ok(tx.commit(&mut self.socket)?)
     }
 

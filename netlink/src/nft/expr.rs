@@ -110,6 +110,9 @@ pub const CT_STATE_INVALID: u32 = 1;
 pub const CT_STATE_RELATED: u32 = 4;
 /// `IPS_EXPECTED` of `ct status`.
 pub const CT_STATUS_EXPECTED: u32 = 1;
+/// `IPS_HELPER` of `ct status`: a rule, or who made the session, has given it a helper. (`ct helper`
+/// reads the helper of the session that expected this one.)
+pub const CT_STATUS_HELPER: u32 = 1 << 13;
 
 /// Which header `payload` reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -52,14 +52,26 @@ pub enum Nat {
     Destination,
 }
 
-/// nft's own expression for NFQUEUE. With bypass, packets go on at the next base chain when no
-/// program listens.
+/// What becomes of a packet when no program listens to its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unheard {
+    /// It goes on at the next base chain.
+    GoesOn,
+    /// It is dropped.
+    IsDropped,
+}
+
+/// nft's own expression for NFQUEUE.
 #[must_use]
-pub fn queue_native(first: u16, total: u16) -> Expr {
+pub fn queue_native(first: u16, total: u16, unheard: Unheard) -> Expr {
+    let flags = match unheard {
+        Unheard::GoesOn => libc::NFT_QUEUE_FLAG_BYPASS as u16,
+        Unheard::IsDropped => 0,
+    };
     let words = [
         (sys::NFTNL_EXPR_QUEUE_NUM, first),
         (sys::NFTNL_EXPR_QUEUE_TOTAL, total),
-        (sys::NFTNL_EXPR_QUEUE_FLAGS, libc::NFT_QUEUE_FLAG_BYPASS as u16),
+        (sys::NFTNL_EXPR_QUEUE_FLAGS, flags),
     ];
     let attributes = words.map(|(kind, value)| (kind, Value::Data(value.to_ne_bytes().to_vec())));
     Expr { name: c"queue", attributes: attributes.into() }
@@ -68,11 +80,15 @@ pub fn queue_native(first: u16, total: u16) -> Expr {
 /// The same through the xtables target NFQUEUE, revision 3 (`struct xt_NFQ_info_v3` of
 /// `linux/netfilter/xt_NFQUEUE.h`), for kernels without nft's expression.
 #[must_use]
-pub fn queue_compat(first: u16, total: u16) -> Expr {
+pub fn queue_compat(first: u16, total: u16, unheard: Unheard) -> Expr {
     const REVISION: u32 = 3;
     const BYPASS: u16 = 1;
+    let flags = match unheard {
+        Unheard::GoesOn => BYPASS,
+        Unheard::IsDropped => 0,
+    };
     let mut info = Vec::with_capacity(8);
-    for word in [first, total, BYPASS, 0] {
+    for word in [first, total, flags, 0] {
         info.extend_from_slice(&word.to_ne_bytes());
     }
     let mut expr = numbers(c"target", [(sys::NFTNL_EXPR_TG_REV, REVISION)]);

@@ -5,10 +5,10 @@ use crate::recording::replay;
 use std::fs;
 use std::time::Duration;
 use twinwall_control::{Request, SessionFilter, report, sync};
-use twinwall_testbed::Vrrp;
 use twinwall_testbed::scenario::fault::Fault;
 use twinwall_testbed::scenario::pair::{Peer, Side};
 use twinwall_testbed::traffic::report::{FtpSession, Outcome, Tcp, UdpSend};
+use twinwall_testbed::{Process, Vrrp};
 
 /// All that leaves the LAN gets the shared address; the WAN may not begin anything.
 const POLICY: &str = "\
@@ -60,7 +60,7 @@ fn wait_equal(bed: &Bed, least: u64) {
     });
 }
 
-fn start(bed: &Bed, node: &str, arguments: &str) -> twinwall_testbed::Process {
+fn start(bed: &Bed, node: &str, arguments: &str) -> Process {
     let node = bed.testbed().node(node).unwrap();
     node.traffic(arguments.split_whitespace()).unwrap().spawn().unwrap()
 }
@@ -182,28 +182,58 @@ fn a_node_that_comes_back_knows_the_keys_before_sessions_come() {
     drop(idle);
 }
 
+/// An FTP session through a pair whose kernels help it.
+fn ftp(bed: &Bed) -> (Process, Process) {
+    for gateway in ["gw-a", "gw-b"] {
+        let helper = "table inet helpers { ct helper ftp { type \"ftp\" protocol tcp; }; \
+                      counter control { }; \
+                      chain prerouting { type filter hook prerouting priority 0; \
+                      tcp dport 21 ct helper set \"ftp\"; }; \
+                      chain postrouting { type filter hook postrouting priority 0; \
+                      tcp dport 21 counter name control; tcp sport 21 counter name control; }; }";
+        bed.shell(gateway, &format!("nft '{helper}'"));
+    }
+    let to = "198.51.100.7:21";
+    let mut server = start(bed, "server", &format!("ftp-serve --listen {to} --for 120"));
+    server.wait_ready().unwrap();
+    let client = start(bed, "client", &format!("ftp-session --to {to} --pause 0.05 --for 120"));
+    (server, client)
+}
+
+/// Waits until so many transfers have gone through a node.
+fn transferred(bed: &Bed, side: Side, least: usize) {
+    bed.wait("files are transferred", || {
+        let data = sessions(bed, side).into_iter().filter(|one| one.expected);
+        (data.count() >= least).then_some(())
+    });
+}
+
+#[test]
+fn without_its_daemon_a_node_forwards_nothing_that_a_helper_could_rewrite() {
+    // So far between that there is time to look before the peer takes over.
+    let vrrp = Vrrp { interval: Duration::from_secs(1), ..Vrrp::default() };
+    let Some(mut bed) = up_with("replication: helper alone", vrrp) else { return };
+    let (_server, client) = ftp(&bed);
+    transferred(&bed, Side::A, 3);
+    let takeovers = bed.takeovers(Side::B);
+    bed.kill9(Side::A).unwrap();
+    let forwarded = || bed.shell("gw-a", "nft list counter inet helpers control");
+    let before = forwarded();
+    bed.wait("the other one takes over", || (bed.takeovers(Side::B) > takeovers).then_some(()));
+    assert_eq!(forwarded(), before);
+    let left = sessions(&bed, Side::B).into_iter().filter(|one| one.expected).count();
+    transferred(&bed, Side::B, left + 3);
+    let ftp: FtpSession = client.stop_and_report().unwrap();
+    assert_eq!((ftp.lost.clone(), ftp.corrupt), (None, 0), "{ftp:?}");
+}
+
 #[test]
 fn an_ftp_session_whose_commands_were_rewritten_goes_on_after_a_handover() {
     // Far between, so that a busy machine doesn't add takeovers of its own.
     let vrrp = Vrrp { interval: Duration::from_secs(1), ..Vrrp::default() };
     let Some(mut bed) = up_with("replication: ftp", vrrp) else { return };
-    for gateway in ["gw-a", "gw-b"] {
-        let helper = "table inet helpers { ct helper ftp { type \"ftp\" protocol tcp; }; \
-                      chain prerouting { type filter hook prerouting priority 0; \
-                      tcp dport 21 ct helper set \"ftp\"; }; }";
-        bed.shell(gateway, &format!("nft '{helper}'"));
-    }
-    let to = "198.51.100.7:21";
-    let mut server = start(&bed, "server", &format!("ftp-serve --listen {to} --for 120"));
-    server.wait_ready().unwrap();
-    let client = start(&bed, "client", &format!("ftp-session --to {to} --pause 0.05 --for 120"));
+    let (_server, client) = ftp(&bed);
     // Every PORT command gets a longer address, so each shifts what follows by some more.
-    let transferred = |bed: &Bed, side, least| {
-        bed.wait("files are transferred", || {
-            let data = sessions(bed, side).into_iter().filter(|one| one.expected);
-            (data.count() >= least).then_some(())
-        });
-    };
     transferred(&bed, Side::A, 6);
     bed.hand_over(Side::A).unwrap();
     bed.wait_active(Side::B).unwrap();
