@@ -1,7 +1,7 @@
 //! Neighbours that the kernel looks for in vain.
 //!
-//! Goes in: interfaces. Comes out: how many of their neighbours the kernel has given up or is still
-//! looking for; it forgets those. Not here: neighbours that are known.
+//! Goes in: interfaces, or an address that packets go to. Comes out: how many of these neighbours the
+//! kernel has given up or is still looking for; it forgets those. Not here: neighbours that are known.
 //!
 //! The kernel asks for a neighbour once a second, three times. One that was asked for while its
 //! link was down is thus not asked for again for up to a second after the link is back, and
@@ -9,17 +9,25 @@
 
 use crate::socket::{Error, Socket};
 use crate::wire::{self, Message, Writer, attributes};
+use std::net::IpAddr;
 
 /// `RTM_NEWNEIGH`, `RTM_DELNEIGH` and `RTM_GETNEIGH`.
 const NEW: u16 = 28;
 const DELETE: u16 = 29;
 const GET: u16 = 30;
 
-/// `NDA_DST`.
+/// `RTM_NEWROUTE` and `RTM_GETROUTE`.
+const NEW_ROUTE: u16 = 24;
+const GET_ROUTE: u16 = 26;
+
+/// `NDA_DST`, and `RTA_DST`.
 const DESTINATION: u16 = 1;
+/// `RTA_OIF` and `RTA_GATEWAY`.
+const EGRESS: u16 = 4;
+const GATEWAY: u16 = 5;
 /// `NUD_INCOMPLETE` and `NUD_FAILED`.
 const UNRESOLVED: u16 = 0x01 | 0x20;
-/// Bytes of `struct ndmsg`.
+/// Bytes of `struct ndmsg`, and of `struct rtmsg`.
 const HEADER: usize = 12;
 
 /// A neighbour that isn't known.
@@ -45,21 +53,79 @@ pub fn forget_unresolved(interfaces: &[u32]) -> Result<usize, Error> {
     socket.dump(writer.finished().unwrap_or_default(), seq, |message| {
         found.extend(unresolved(message).filter(|one| interfaces.contains(&one.interface)));
     })?;
-    for one in &found {
-        let seq = socket.next_seq();
-        let mut writer = Writer::default();
-        let mut header = vec![one.family, 0, 0, 0];
-        header.extend_from_slice(&one.interface.to_ne_bytes());
-        header.extend_from_slice(&[0; 4]);
-        writer.message_with(DELETE, wire::F_ACK, seq, &header);
-        writer.bytes(DESTINATION, &one.address);
-        match socket.request(writer.finished().ok_or(Error::TooLong)?, seq, |_| ()) {
-            // Gone by itself.
-            Err(error) if error.errno() == Some(libc::ENOENT) => {}
-            outcome => outcome?,
-        }
-    }
+    found.iter().try_for_each(|one| forget(&mut socket, one))?;
     Ok(found.len())
+}
+
+/// The same for the one that packets to an address go to: itself, or a router. Returns whether it
+/// was looked for in vain.
+///
+/// # Errors
+/// When the socket fails, or there is no route.
+pub fn forget_unresolved_to(address: IpAddr) -> Result<bool, Error> {
+    let mut socket = Socket::open_route()?;
+    let (family, address) = match address {
+        IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec()),
+        IpAddr::V6(address) => (libc::AF_INET6, address.octets().to_vec()),
+    };
+    let family = u8::try_from(family).unwrap_or_default();
+    let bits = u8::try_from(address.len() * 8).unwrap_or_default();
+    let seq = socket.next_seq();
+    let mut writer = Writer::default();
+    // struct rtmsg: family, length of the destination, ten bytes that don't matter.
+    let header = [&[family, bits][..], &[0; 10]].concat();
+    writer.message_with(GET_ROUTE, wire::F_ACK, seq, &header);
+    writer.bytes(DESTINATION, &address);
+    let mut way = None;
+    socket.request(writer.finished().ok_or(Error::TooLong)?, seq, |message| {
+        way = way.take().or_else(|| next(message));
+    })?;
+    let Some((interface, gateway)) = way else { return Ok(false) };
+    let next = Unresolved { family, interface, address: gateway.unwrap_or(address) };
+    let mut found = false;
+    match ask(&mut socket, GET, &next, |message| found |= unresolved(message).is_some()) {
+        // It isn't looked for at all.
+        Err(error) if error.errno() == Some(libc::ENOENT) => {}
+        outcome => outcome?,
+    }
+    if found {
+        forget(&mut socket, &next)?;
+    }
+    Ok(found)
+}
+
+/// Forgets a neighbour. One that is gone by itself is no error.
+fn forget(socket: &mut Socket, one: &Unresolved) -> Result<(), Error> {
+    match ask(socket, DELETE, one, |_| ()) {
+        Err(error) if error.errno() == Some(libc::ENOENT) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn ask(
+    socket: &mut Socket,
+    kind: u16,
+    one: &Unresolved,
+    each: impl FnMut(&Message<'_>),
+) -> Result<(), Error> {
+    let seq = socket.next_seq();
+    let mut writer = Writer::default();
+    let mut header = vec![one.family, 0, 0, 0];
+    header.extend_from_slice(&one.interface.to_ne_bytes());
+    header.extend_from_slice(&[0; 4]);
+    writer.message_with(kind, wire::F_ACK, seq, &header);
+    writer.bytes(DESTINATION, &one.address);
+    socket.request(writer.finished().ok_or(Error::TooLong)?, seq, each)
+}
+
+/// The interface of a route, and its router.
+fn next(message: &Message<'_>) -> Option<(u32, Option<Vec<u8>>)> {
+    // struct rtmsg.
+    let rest = message.payload.get(HEADER..).filter(|_| message.kind == NEW_ROUTE)?;
+    let find = |wanted| attributes(rest).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    let interface = u32::from_ne_bytes(*find(EGRESS)?.first_chunk()?);
+    let gateway = find(GATEWAY).filter(|gateway| matches!(gateway.len(), 4 | 16));
+    Some((interface, gateway.map(<[u8]>::to_vec)))
 }
 
 fn unresolved(message: &Message<'_>) -> Option<Unresolved> {

@@ -44,9 +44,16 @@ fn neighbours_that_are_looked_for_in_vain_are_forgotten_and_others_stay() {
         asked.iter().all(|one| found.contains(one)).then_some(())
     });
     assert_eq!(neighbour::forget_unresolved(&[index("a0")]).unwrap(), 2);
+    // What goes to a router is looked for at the router, in vain, and what has no route isn't.
+    ip("route add 10.2.0.0/24 via 10.1.0.9");
+    let to = |address: &str| neighbour::forget_unresolved_to(address.parse().unwrap());
+    assert_eq!(to("10.0.0.8").ok(), Some(false));
+    assert!(to("192.0.2.1").is_err());
     let left = neighbours();
     let is_left =
         asked.map(|one| left.contains(&format!("{one}  ")) || left.contains(&format!("{one} ")));
     assert_eq!(is_left, [false, false, true], "{left}");
     assert!(left.contains("10.0.0.8 dev a0 lladdr 02:00:00:00:00:08"), "{left}");
+    assert_eq!(to("10.2.0.7").ok(), Some(true));
+    assert!(!neighbours().contains("10.1.0.9"), "{}", neighbours());
 }

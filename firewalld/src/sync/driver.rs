@@ -207,7 +207,7 @@ impl Driver {
                 self.next_tick = now.after(TICK);
                 self.refused = 0;
                 self.datagrams.connect();
-                self.silence.look(now);
+                self.silence.look(now, self.settings.peer.ip());
                 if self.held_until.take_if(|until| *until <= now).is_some() {
                     let missing = if !self.complete {
                         "sessions of the peer are still missing"

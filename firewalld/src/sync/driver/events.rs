@@ -11,7 +11,7 @@ use twinwall_vrrp::router::PeerReport;
 impl Driver {
     pub(super) fn tell(&mut self, event: Event, now: Timestamp) {
         self.look_for_both_active(&event);
-        self.silence.hear(event, now);
+        self.silence.hear(event, now, self.settings.peer.ip());
         let vrrp = self.surroundings.vrrp.clone();
         match event {
             Event::PeerAlive => vrrp.peer(PeerReport::Alive),
