@@ -43,6 +43,8 @@ use twinwall_netlink::sys;
 const NOTIFICATIONS: usize = 64 << 20;
 /// Datagrams, and reads of 32 notifications, before the others get their turn.
 const TURN: usize = 64;
+/// Or so long. Heartbeats are to go out in time, and the thread that writes isn't to wait for work.
+const SLICE: Duration = Duration::from_millis(1);
 /// Datagrams that may be refused in a [`TICK`]. When there are more, the kernel drops for the rest
 /// of it what the living sessions can't have next.
 const BESIEGED: u32 = 300;
@@ -295,6 +297,7 @@ impl Driver {
         let policy = self.policy();
         let Self { listener, node, out, filter, masters, .. } = self;
         let mut overrun = false;
+        let end = since_boot() + SLICE;
         for _ in 0..TURN {
             let read = listener.read(|event| {
                 masters.note(&event);
@@ -305,7 +308,7 @@ impl Driver {
             match read {
                 Ok(read) => {
                     overrun |= read.overrun;
-                    if read.drained {
+                    if read.drained || since_boot() > end {
                         break;
                     }
                 }
@@ -329,8 +332,9 @@ impl Driver {
 
     fn read_datagrams(&mut self, now: Timestamp) {
         let Self { datagrams, node, out, refused, .. } = self;
+        let end = since_boot() + SLICE;
         for _ in 0..TURN {
-            if *refused >= REFUSED {
+            if *refused >= REFUSED || since_boot() > end {
                 return;
             }
             let Some(datagram) = datagrams.receive() else { return };
