@@ -64,7 +64,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Heartbeats each 3 ms, silence after 10 ms, a window of 256 datagrams of 1,400 bytes,
+    /// Heartbeats each 2 ms, silence after 7 ms, a window of 256 datagrams of 1,400 bytes,
     /// 20,000 datagrams of a resync a second, a million sessions.
     #[must_use]
     pub const fn new(node: NodeId, peer: NodeId, boot: BootId, digest_key: DigestKey) -> Self {
@@ -74,8 +74,8 @@ impl Config {
             boot,
             digest_key,
             owned: 0x00ff_ffff,
-            beat_every: Duration::from_millis(3),
-            silent_after: Duration::from_millis(10),
+            beat_every: Duration::from_millis(2),
+            silent_after: Duration::from_millis(7),
             abandon_after: Duration::from_secs(3),
             datagram: 1400,
             window: 256,

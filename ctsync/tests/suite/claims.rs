@@ -151,10 +151,10 @@ fn a_peer_that_is_asked_does_not_wait_for_its_next_heartbeat() {
 }
 
 #[test]
-fn a_dead_peer_is_noticed_within_ten_milliseconds_and_three() {
+fn a_dead_peer_is_noticed_within_seven_milliseconds_and_two() {
     let mut world = World::scene();
     world.host_mut(A).node = None;
-    world.pass(13);
+    world.pass(9);
     assert!(world.was_told(B, Event::PeerSilent));
     assert_eq!(world.status(B).liveness, Liveness::Silent);
 }

@@ -60,8 +60,8 @@ pub(super) fn settings(section: &Node<'_>, faults: &mut Faults) -> Option<Settin
         Some((_, v)) => value::duration(v, least, MINUTE * 60, faults),
         None => Some(default),
     };
-    let beat = duration(beat, MILLISECOND, MILLISECOND * 3);
-    let silent_after = duration(silent, MILLISECOND * 2, MILLISECOND * 10);
+    let beat = duration(beat, MILLISECOND, MILLISECOND * 2);
+    let silent_after = duration(silent, MILLISECOND * 2, MILLISECOND * 7);
     let preempt_wait = duration(wait, Duration::ZERO, MINUTE);
     let recorder = match recorder {
         Some((_, v)) => number(v, 0..=4096, faults),
