@@ -81,7 +81,7 @@ pub struct ChannelConfig {
 
 impl ChannelConfig {
     /// Keys are renewed after 2 minutes or 2^32 datagrams, old ones live on for 10 s, and the peer
-    /// is knocked at 10 times a second.
+    /// is knocked at 40 times a second.
     #[must_use]
     pub const fn new(node: NodeId, peer: NodeId) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl ChannelConfig {
             renew_after: Duration::from_secs(120),
             renew_after_datagrams: 1 << 32,
             retire_after: Duration::from_secs(10),
-            knock_every: Duration::from_millis(100),
+            knock_every: Duration::from_millis(25),
         }
     }
 }
