@@ -22,6 +22,7 @@ use crate::links::Follower;
 use crate::lock::{self, Lock};
 use crate::observer::{self, Observer};
 use crate::options::Options;
+use crate::pulse::Pulse;
 use crate::recording::{self, Tape};
 use crate::worker::{Shared, Workers};
 use crate::{sync, vrrp, warden, watchdog};
@@ -119,7 +120,8 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let prepared = engine::prepare(options, peer, links)?;
     let journal = Journal::start(options.log_rate).map_err(io("start the session log"))?;
     let marks = options.marks().map_err(engine::StartError::from)?;
-    let shared = Shared { gate: prepared.gate.clone(), marks, journal };
+    let pulse = Pulse::start().map_err(io("watch the clock"))?;
+    let shared = Shared { gate: prepared.gate.clone(), marks, journal, pulse };
     let (failures, failed) = mpsc::unbounded_channel();
     let workers =
         Workers::start(options.first_queue, options.worker_count(), &shared, move |error| {

@@ -3,7 +3,7 @@
 //! ```text
 //! daemon     puts the parts together, keeps them running, takes them apart
 //! ├─ worker      packets of new sessions to verdicts       packet, parent, snapshot, gate, delay,
-//! │                                                      journal
+//! │                                                      pulse, journal
 //! ├─ engine      start, reload, sweep                      state, published, confirmed
 //! ├─ observer    status, rules, sessions, explain
 //! ├─ links, warden    what happens to interfaces and to the table
@@ -39,6 +39,7 @@ pub mod observer;
 pub mod packet;
 pub mod parent;
 pub mod published;
+pub mod pulse;
 mod recording;
 pub mod reply;
 pub mod snapshot;

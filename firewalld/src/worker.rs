@@ -12,6 +12,7 @@ use crate::journal::{Journal, Line};
 use crate::moved::{Moved, Tally};
 use crate::packet::{self, Question};
 use crate::parent::Parents;
+use crate::pulse::Pulse;
 use crate::snapshot::Snapshot;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,7 +24,7 @@ use twinwall_netlink::nfqueue::{Config, Error, Packet, Queue, Received, Waker};
 use twinwall_policy::flow::protocol;
 
 /// How long a worker waits for packets at a time: it bounds how long a lost wake-up would go
-/// unnoticed, and how exactly a standstill is.
+/// unnoticed.
 const WAIT: Duration = Duration::from_millis(250);
 
 /// What a worker has counted.
@@ -55,6 +56,8 @@ pub struct Shared {
     pub marks: Marks,
     /// The session log.
     pub journal: Journal,
+    /// Whether the process stood still.
+    pub pulse: Arc<Pulse>,
 }
 
 impl Workers {
@@ -84,7 +87,7 @@ impl Workers {
                 shared: shared.clone(),
                 counts: counts.get(number).map(Arc::clone).unwrap_or_default(),
                 memory: Memory::default(),
-                delay: Delay::new(WAIT, room, since_boot()),
+                delay: Delay::new(WAIT, room, shared.pulse.standstill(since_boot())),
                 stop: Arc::clone(&stop),
             };
             let failed = failed.clone();
@@ -144,7 +147,7 @@ impl Worker {
             let stopping = self.stop.load(Ordering::SeqCst);
             let wait = if stopping { Duration::ZERO } else { self.delay.wait() };
             let received = self.queue.receive(wait)?;
-            self.delay.look(since_boot());
+            self.delay.look(self.shared.pulse.standstill(since_boot()));
             match received {
                 Received::Batch => self.batch()?,
                 Received::Timeout if stopping => return Ok(()),
@@ -158,7 +161,7 @@ impl Worker {
     fn drained(&mut self) {
         if let Some((stood_still, dropped)) = self.delay.drained() {
             tracing::warn!(
-                "a worker stood still for {stood_still:?}: {dropped} TCP packets that waited were \
+                "the daemon stood still for {stood_still:?}: {dropped} TCP packets that waited were \
                  dropped, their senders repeat them"
             );
         }
