@@ -15,6 +15,11 @@ impl Driver {
         let vrrp = self.surroundings.vrrp.clone();
         match event {
             Event::PeerAlive => vrrp.peer(PeerReport::Alive),
+            // Busy with its own start, this node may hear nothing for some milliseconds, and an advert
+            // is soon late: the missing adverts alone decide whether the peer is dead.
+            Event::PeerSilent if self.lacks_sessions() => {
+                tracing::debug!("sync: the peer is silent, and not all of its sessions are here");
+            }
             Event::PeerSilent => vrrp.peer(PeerReport::Silent),
             Event::PeerGone => vrrp.peer(PeerReport::Gone),
             Event::PeerStarted => self.hold(now),
@@ -73,6 +78,11 @@ impl Driver {
             (self.complete, self.held_until) = (false, None);
             self.surroundings.vrrp.allow();
         }
+    }
+
+    /// Whether sessions of the peer are still to come.
+    fn lacks_sessions(&self) -> bool {
+        self.held_until.is_some() && !self.complete
     }
 
     /// Sessions of the peer are still to come: it isn't relieved before they are here.
