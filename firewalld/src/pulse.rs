@@ -17,7 +17,7 @@ use twinwall_netlink::sys;
 const EVERY: Duration = Duration::from_millis(100);
 /// The shortest standstill that counts. TCP repeats a SYN after a second (RFC 6298, section 2.1).
 const STANDSTILL: Duration = Duration::from_millis(500);
-/// Below those of the threads that VRRP and replication have.
+/// No higher than that of any thread of VRRP and replication that has one.
 const REALTIME: i32 = 1;
 
 /// Readings of the clock, in nanoseconds since the system was started.

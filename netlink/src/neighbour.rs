@@ -65,11 +65,10 @@ pub fn forget_unresolved(interfaces: &[u32]) -> Result<usize, Error> {
 pub fn forget_unresolved_to(address: IpAddr) -> Result<bool, Error> {
     let mut socket = Socket::open_route()?;
     let (family, address) = match address {
-        IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec()),
-        IpAddr::V6(address) => (libc::AF_INET6, address.octets().to_vec()),
+        IpAddr::V4(address) => (libc::AF_INET as u8, address.octets().to_vec()),
+        IpAddr::V6(address) => (libc::AF_INET6 as u8, address.octets().to_vec()),
     };
-    let family = u8::try_from(family).unwrap_or_default();
-    let bits = u8::try_from(address.len() * 8).unwrap_or_default();
+    let bits = address.len() as u8 * 8;
     let seq = socket.next_seq();
     let mut writer = Writer::default();
     // struct rtmsg: family, length of the destination, ten bytes that don't matter.
@@ -78,7 +77,7 @@ pub fn forget_unresolved_to(address: IpAddr) -> Result<bool, Error> {
     writer.bytes(DESTINATION, &address);
     let mut way = None;
     socket.request(writer.finished().ok_or(Error::TooLong)?, seq, |message| {
-        way = way.take().or_else(|| next(message));
+        way = way.take().or_else(|| route(message));
     })?;
     let Some((interface, gateway)) = way else { return Ok(false) };
     let next = Unresolved { family, interface, address: gateway.unwrap_or(address) };
@@ -119,7 +118,7 @@ fn ask(
 }
 
 /// The interface of a route, and its router.
-fn next(message: &Message<'_>) -> Option<(u32, Option<Vec<u8>>)> {
+fn route(message: &Message<'_>) -> Option<(u32, Option<Vec<u8>>)> {
     // struct rtmsg.
     let rest = message.payload.get(HEADER..).filter(|_| message.kind == NEW_ROUTE)?;
     let find = |wanted| attributes(rest).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
@@ -181,6 +180,8 @@ mod tests {
         #[test]
         fn random_bytes_end(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             prop_assert!(read(&bytes).len() <= bytes.len() / 16);
+            let routes = wire::messages(&bytes).filter_map(|message| route(&message));
+            prop_assert!(routes.count() <= bytes.len() / 16);
         }
     }
 }

@@ -44,6 +44,11 @@ pub struct BootId(pub u64);
 #[serde(transparent)]
 pub struct GroupTag(pub u8);
 
+impl GroupTag {
+    /// That of sessions which belong to all groups, where there are several.
+    pub const SHARED: Self = Self(0);
+}
+
 /// What a node is for a VRRP group.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

@@ -42,7 +42,7 @@ impl Replica {
 
     /// Roles have changed, here or on the peer.
     pub(super) fn look_at_homes(&mut self) {
-        let all = GroupTag::default();
+        let all = GroupTag::SHARED;
         let role = if self.roles.is_shared(all) { self.roles.of(all) } else { Role::Unknown };
         let forwards = match role {
             Role::Active if !self.peer_forwards() => Forwards::All,
@@ -73,7 +73,7 @@ impl Replica {
 
     /// Heartbeats tell whose the sessions are. `idle`: both nodes have nothing to tell.
     pub(super) fn compare_homes(&mut self, now: Timestamp, idle: bool, out: &mut Vec<Output>) {
-        let all = GroupTag::default();
+        let all = GroupTag::SHARED;
         let divided = self.is_divided(all) && self.peer_role(all) == Role::Unknown;
         let Some(theirs) = self.peer.beat.homes.filter(|_| divided && self.config.leads()) else {
             self.roles.unsettled = 0;
@@ -102,7 +102,7 @@ impl Replica {
 
     /// The peer, which leads, claims all sessions that belong to all groups.
     pub(super) fn yield_to_peer(&mut self, now: Timestamp) {
-        if self.is_divided(GroupTag::default()) && !self.config.leads() {
+        if self.is_divided(GroupTag::SHARED) && !self.config.leads() {
             self.set_mine(false);
             self.begin_walk();
             self.check_at(now.after(SHOWN_AFTER));
@@ -111,7 +111,7 @@ impl Replica {
 
     /// The peer's daemon is another one and carries nothing yet.
     pub(super) fn take_all(&mut self) {
-        if self.is_divided(GroupTag::default()) {
+        if self.is_divided(GroupTag::SHARED) {
             self.set_mine(true);
             self.begin_walk();
         }

@@ -33,9 +33,6 @@ use std::hash::Hasher;
 /// on purpose.
 pub type DigestKey = [u64; 2];
 
-/// The tag of sessions that belong to all groups.
-const SHARED: GroupTag = GroupTag(0);
-
 /// Whose the sessions are that belong to all groups: the XOR of the keyed hashes of their
 /// identities. Where each session is one node's, those of both nodes' make those of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,7 +113,7 @@ impl Store {
         let before = *entry;
         entry.flags.set(flags, on);
         let moves = flags.has(Flags::MINE) && before.flags.has(Flags::MINE) != on;
-        if moves && !before.flags.has(Flags::DEAD) && before.group == SHARED {
+        if moves && !before.flags.has(Flags::DEAD) && before.group == GroupTag::SHARED {
             self.homes.mine ^=
                 self.bytes(index).and_then(|bytes| self.identity_hash(bytes)).unwrap_or(0);
         }
@@ -127,7 +124,7 @@ impl Store {
         for entry in self.entries.iter_mut().filter(|entry| entry.is_used() && of(entry.group)) {
             entry.flags.set(Flags::MINE, mine);
         }
-        if of(SHARED) {
+        if of(GroupTag::SHARED) {
             self.homes.mine = if mine { self.homes.all } else { 0 };
         }
     }
@@ -353,7 +350,7 @@ impl Store {
         let Some(hash) = self.identity_hash(bytes) else { return };
         let digest = self.digest(bytes);
         self.leaves.toggle(spot(hash).0, digest);
-        if entry.group == SHARED {
+        if entry.group == GroupTag::SHARED {
             self.homes.all ^= hash;
             self.homes.mine ^= if entry.flags.has(Flags::MINE) { hash } else { 0 };
         }

@@ -9,7 +9,7 @@
 use crate::sim;
 
 /// Steps of each run.
-const STEPS: u64 = 5_000;
+const STEPS: u64 = 6_000;
 /// Runs of each test; two tests, so that they run beside each other.
 const SEEDS: u64 = 4;
 
@@ -30,19 +30,17 @@ fn a_seed_repeats_its_run() {
 }
 
 fn run(first: u64) {
-    let (mut calms, mut opened, mut taken) = (0, 0, 0);
+    let mut taken = 0;
     for seed in first..first + SEEDS {
         match sim::run(seed, STEPS, None) {
             Ok(summary) => {
                 println!("seed {seed}: {summary:?}");
-                calms += summary.calms;
-                opened += summary.opened;
+                // The run has to have been one.
+                assert!(summary.calms > 2 && summary.opened > 300, "seed {seed}: {summary:?}");
                 taken += summary.taken;
             }
             Err(broken) => panic!("{broken}"),
         }
     }
-    // The runs have to have been some.
-    assert!(calms > 2 * SEEDS && opened > 300 * SEEDS, "{calms} calms, {opened} sessions");
     assert!(taken > 0, "no policy went over to the peer");
 }

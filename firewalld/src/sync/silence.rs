@@ -51,6 +51,6 @@ impl Silence {
 
 fn look_for(peer: IpAddr) {
     if let Err(error) = neighbour::forget_unresolved_to(peer) {
-        tracing::debug!(%error, "cannot have the peer looked for anew");
+        tracing::trace!(%error, "cannot have the peer looked for anew");
     }
 }

@@ -16,7 +16,7 @@ use twinwall_recorder::Recorder;
 /// The groups of the pair: each host is the preferred one of one.
 pub(crate) const GROUPS: [GroupTag; 2] = [GroupTag(1), GroupTag(2)];
 /// What sessions have that belong to all groups.
-pub(crate) const SHARED: GroupTag = GroupTag(0);
+pub(crate) const SHARED: GroupTag = GroupTag::SHARED;
 /// Bits of the mark that are the key's.
 pub(crate) const OWNED: u32 = 0x00ff_ffff;
 /// Seconds that a standby holds a session.

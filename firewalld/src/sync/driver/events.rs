@@ -17,9 +17,7 @@ impl Driver {
             Event::PeerAlive => vrrp.peer(PeerReport::Alive),
             // Busy with its own start, this node may hear nothing for some milliseconds, and an advert
             // is soon late: the missing adverts alone decide whether the peer is dead.
-            Event::PeerSilent if self.lacks_sessions() => {
-                tracing::debug!("sync: the peer is silent, and not all of its sessions are here");
-            }
+            Event::PeerSilent if self.lacks_sessions() => {}
             Event::PeerSilent => vrrp.peer(PeerReport::Silent),
             Event::PeerGone => vrrp.peer(PeerReport::Gone),
             Event::PeerStarted => self.hold(now),
