@@ -84,6 +84,7 @@ impl Replica {
 
     /// Looks whether the peer has become silent.
     pub(super) fn listen(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        self.excuse_delay(now);
         let silent = now.since(self.peer.heard);
         if self.peer.liveness == Liveness::Alive && silent >= self.config.silent_after {
             self.peer.liveness = Liveness::Silent;
@@ -101,6 +102,17 @@ impl Replica {
             self.begin_walk();
             // Nobody is there who could know better.
             self.believe_start(out);
+        }
+    }
+
+    /// While this node was busy or kept from its processor, it didn't listen: as late as its own
+    /// heartbeat is, the peer may be too. Both are busy when they have met.
+    fn excuse_delay(&mut self, now: Timestamp) {
+        let due = self.peer.next_beat;
+        let delay = now.since(due);
+        let is_delayed = due > Timestamp::ZERO && delay > self.config.beat_every;
+        if self.peer.liveness == Liveness::Alive && is_delayed {
+            self.peer.heard = self.peer.heard.after(delay).min(now);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What replication promises, one promise a test.
 
 use crate::sim::host::{GROUPS, HOLD, time};
-use crate::sim::{Due, Side, World};
+use crate::sim::{Due, MS, Side, World};
 use twinwall_ctsync::model::{Delta, EventKind, Expectation, KernelEvent, Origin, Role, Status};
 use twinwall_ctsync::replica::{Event, Liveness};
 
@@ -157,6 +157,23 @@ fn a_dead_peer_is_noticed_within_seven_milliseconds_and_two() {
     world.pass(9);
     assert!(world.was_told(B, Event::PeerSilent));
     assert_eq!(world.status(B).liveness, Liveness::Silent);
+}
+
+#[test]
+fn a_node_that_did_not_listen_does_not_call_its_peer_silent() {
+    let mut world = World::scene();
+    for ms in 1..40 {
+        let until = world.now + ms * MS;
+        world.hosts.iter_mut().for_each(|host| host.busy_until = until);
+        world.pass(ms + 20);
+        assert!(!world.was_told(A, Event::PeerSilent), "{ms} ms");
+        assert!(!world.was_told(B, Event::PeerSilent), "{ms} ms");
+    }
+    // What is only the peer's is silence.
+    world.host_mut(A).busy_until = world.now + 10 * MS;
+    world.pass(9);
+    assert!(world.was_told(B, Event::PeerSilent));
+    assert!(!world.was_told(A, Event::PeerSilent));
 }
 
 #[test]

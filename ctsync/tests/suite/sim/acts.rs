@@ -41,6 +41,7 @@ impl World {
             9790..9800 => self.steal(),
             9800..9810 => self.begin_calm(),
             9810..9825 => self.confirm(),
+            9825..9835 => self.keep_busy(),
             _ => self.refresh(),
         }
         Ok(())
@@ -227,6 +228,17 @@ impl World {
         self.host_mut(side).kernel.deaf = true;
         let after = self.rng.below(40 * MS);
         self.schedule(after, Due::Hear { side });
+    }
+
+    /// A daemon is busy with something else, or both are.
+    fn keep_busy(&mut self) {
+        let length = MS + self.rng.below(40 * MS);
+        let both = self.rng.chance(300);
+        let Some(one) = self.rng.pick(Side::BOTH) else { return };
+        self.summary.standstills += 1;
+        for side in Side::BOTH.into_iter().filter(|side| both || *side == one) {
+            self.host_mut(side).busy_until = self.now + length;
+        }
     }
 
     fn hand_over(&mut self) -> Result<(), String> {

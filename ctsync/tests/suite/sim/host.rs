@@ -42,6 +42,8 @@ pub(crate) struct Host {
     pub(crate) has_everything: bool,
     pub(crate) rings: Vec<u8>,
     pub(crate) starts: u32,
+    /// The daemon is busy or doesn't get a processor until then.
+    pub(crate) busy_until: Nanos,
     /// Of the daemon's configuration.
     pub(crate) check_every: Duration,
     pub(crate) disk: super::offers::Disk,
@@ -71,6 +73,7 @@ impl Host {
             has_everything: false,
             rings: vec![1],
             starts: 0,
+            busy_until: 0,
             check_every: Duration::from_millis(1200),
             disk: super::offers::Disk::new(side),
             file: Vec::new(),

@@ -148,7 +148,9 @@ impl World {
         let due = self.queue.peek().map_or(Nanos::MAX, |Reverse((at, _))| *at);
         let wake = |side| {
             // A daemon takes a moment between two turns of its loop.
-            self.host(side).deadline(self.now).map_or(Nanos::MAX, |at| at.max(self.now + 2_000))
+            let host = self.host(side);
+            host.deadline(self.now)
+                .map_or(Nanos::MAX, |at| at.max(self.now + 2_000).max(host.busy_until))
         };
         let (a, b) = (wake(Side::A), wake(Side::B));
         let act = if self.calm_until.is_some() { Nanos::MAX } else { self.next_act };
@@ -191,6 +193,12 @@ impl World {
 
     fn come_to_pass(&mut self, due: Due) -> Result<(), String> {
         let now = self.now;
+        if let Some(side) = due.reader()
+            && self.host(side).busy_until > now
+        {
+            self.schedule(self.host(side).busy_until - now, due);
+            return Ok(());
+        }
         match due {
             Due::Datagram { to, bytes } => {
                 let (out, _) = self.host_mut(to).receive(now, &bytes);

@@ -57,6 +57,7 @@ pub(crate) struct Summary {
     pub(crate) cuts: u64,
     pub(crate) splits: u64,
     pub(crate) overruns: u64,
+    pub(crate) standstills: u64,
     pub(crate) reloads: u64,
     pub(crate) moves: u64,
     pub(crate) confirmed: u64,
@@ -87,4 +88,23 @@ pub(crate) enum Due {
     Unsplit,
     Rules { side: Side, boot: u32 },
     Load { side: Side, boot: u32, delivery: Delivery },
+}
+
+impl Due {
+    /// The host whose daemon has to read it.
+    pub(crate) fn reader(&self) -> Option<Side> {
+        match self {
+            Self::Datagram { to, .. } => Some(*to),
+            Self::Notifications { side }
+            | Self::Written { side, .. }
+            | Self::Dumped { side, .. }
+            | Self::Rules { side, .. }
+            | Self::Load { side, .. } => Some(*side),
+            Self::Boot { .. }
+            | Self::Heal
+            | Self::Hear { .. }
+            | Self::Move { .. }
+            | Self::Unsplit => None,
+        }
+    }
 }
