@@ -4,7 +4,7 @@ use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
 /// What a half begins with: name, version, a number that rises with each half, and the stream.
-pub(crate) const MAGIC: [u8; 8] = *b"TWFLIGH5";
+pub(crate) const MAGIC: [u8; 8] = *b"TWFLIGH6";
 pub(crate) const HEAD: usize = MAGIC.len() + 8 + 1;
 pub(crate) const FRAME_HEAD: usize = 4 + 4 + 1;
 

@@ -95,6 +95,8 @@ impl Replica {
                 Section::Rules(rules) => self.take_rules(&rules, out),
                 Section::Goodbye => self.goodbye(out),
                 Section::DigestKey(key) => self.use_digest_key(key, out),
+                Section::CatchUp(number) => self.take_catch_up(number),
+                Section::CaughtUp(number) => self.take_caught_up(number, out),
                 Section::AskResync => self.begin_resync(now, ResyncReason::Asked, out),
                 Section::Keyspace(digest) => self.take_keyspace(digest, out),
             }

@@ -214,7 +214,8 @@ pub enum Event {
         /// The group.
         group: GroupTag,
     },
-    /// This node has all that the peer had, in its kernel: it may preempt.
+    /// This node has all that the peer had, in its kernel: it may preempt. Comes after a start, and
+    /// whenever this node was relieved of a group.
     #[error("everything that the peer has is here")]
     HaveEverything,
     /// The peer has all that was here at [`Input::Barrier`], in its kernel: it may take over.

@@ -167,6 +167,13 @@ impl Link {
         lost
     }
 
+    /// The peer is heard again: the first packet, which was sent now and then, is sent at once.
+    pub(super) fn hasten(&mut self) {
+        if let Some(sent) = self.unacked.values_mut().next() {
+            sent.at = Timestamp::ZERO;
+        }
+    }
+
     /// When [`Self::lost`] will find something.
     pub(super) fn next_resend(&self, alive: bool) -> Option<Timestamp> {
         if !alive {

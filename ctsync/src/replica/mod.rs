@@ -30,6 +30,7 @@
 //! Goes in: [`Input`]. Comes out: [`Output`]. It needs neither keys nor random numbers, so its
 //! inputs can be recorded and replayed. Not here: sealing, see [`crate::channel`].
 
+mod catch_up;
 mod config;
 mod inbox;
 mod io;
@@ -54,6 +55,7 @@ use crate::model::{BootId, Session};
 use crate::store::{Flags, Index, Store};
 use crate::time::Timestamp;
 use crate::wire::Section;
+use catch_up::CatchUp;
 use kernel::Dump;
 use link::Link;
 use outbox::Outbox;
@@ -85,6 +87,7 @@ pub struct Replica {
     roles: Roles,
     walk: Walk,
     resync: Resync,
+    catch_up: CatchUp,
     policy: Policy,
     keys_agreed: Option<bool>,
     barriers: Barriers,
@@ -112,6 +115,7 @@ impl Replica {
             roles: Roles::default(),
             walk: Walk::default(),
             resync: Resync::default(),
+            catch_up: CatchUp::default(),
             policy: Policy::default(),
             keys_agreed: None,
             barriers: Barriers::default(),
@@ -261,6 +265,7 @@ impl Replica {
             self.send_packets(now, out);
             self.resend(now, out);
             self.look_at_barriers(out);
+            self.answer_catch_up();
             self.send_beat(now, out);
             if self.link.is_ack_due() {
                 self.send_now(&[], out);
@@ -288,5 +293,6 @@ impl Replica {
             }
         }
         self.barriers.restart(self.outbox.pushed());
+        self.catch_up.restart();
     }
 }

@@ -72,6 +72,7 @@ impl Replica {
             return;
         }
         if self.peer.liveness != Liveness::Unknown {
+            self.link.hasten();
             self.say_hello(false);
         }
         self.peer.liveness = Liveness::Alive;

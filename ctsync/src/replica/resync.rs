@@ -79,7 +79,7 @@ impl Replica {
         let first = reason == ResyncReason::Started;
         if first {
             self.resync.settled = false;
-            self.resync.have = Have::No;
+            self.lack_something();
             self.resync.stage = Stage::Idle;
         }
         if !self.config.leads() {
@@ -239,7 +239,7 @@ impl Replica {
     }
 
     pub(super) fn look_whether_complete(&mut self, out: &mut Vec<Output>) {
-        let complete = self.peer.beat.complete && self.resync.settled;
+        let complete = self.peer.beat.complete && self.resync.settled && !self.catch_up.waits();
         match self.resync.have {
             Have::No if complete => {
                 self.resync.have = Have::Marked(self.writes.pushed());
@@ -253,7 +253,13 @@ impl Replica {
         }
     }
 
-    /// Whether all that the peer had when the nodes met is in the kernel here.
+    /// What the peer has is yet to come.
+    pub(super) fn lack_something(&mut self) {
+        self.resync.have = Have::No;
+    }
+
+    /// Whether all that the peer had when the nodes met, or this one was relieved, is in the kernel
+    /// here.
     pub(super) fn has_everything(&self) -> bool {
         self.resync.have == Have::Told
     }

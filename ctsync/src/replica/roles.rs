@@ -110,6 +110,12 @@ impl Replica {
         }
         let roles_before = std::mem::replace(&mut self.roles.roles, roles);
         self.note_taken(&roles_before);
+        let mut relieved = self.roles.roles.iter().filter(|(group, role)| {
+            **role != Role::Active && roles_before.get(group) == Some(&Role::Active)
+        });
+        if relieved.next().is_some() {
+            self.catch_up();
+        }
         self.look_at_homes();
         if self.roles.roles.len() > 1 {
             self.check_at(now.after(SHOWN_AFTER));

@@ -31,6 +31,8 @@ const GOODBYE: u8 = 12;
 const KEYSPACE: u8 = 13;
 const DIGEST_KEY: u8 = 14;
 const ASK_RESYNC: u8 = 15;
+const CATCH_UP: u8 = 16;
+const CAUGHT_UP: u8 = 17;
 
 /// How many VRRP groups a heartbeat can name.
 pub(crate) const MAX_ROLES: usize = 64;
@@ -118,6 +120,10 @@ pub enum Section<'a> {
     DigestKey([u64; 2]),
     /// Asks the node that leads to compare what both have.
     AskResync,
+    /// Asks to be told, under this number, once all changes until now were sent.
+    CatchUp(u32),
+    /// The changes up to the question of this number precede this.
+    CaughtUp(u32),
 }
 
 /// The records of a section, read one after the other.
@@ -209,6 +215,8 @@ impl<'a> Section<'a> {
             }
             GOODBYE => Self::Goodbye,
             ASK_RESYNC => Self::AskResync,
+            CATCH_UP => Self::CatchUp(reader.number32("a question")?),
+            CAUGHT_UP => Self::CaughtUp(reader.number32("a question")?),
             DIGEST_KEY => {
                 let mut half = || reader.array("a digest key").map(u64::from_le_bytes);
                 Self::DigestKey([half()?, half()?])
@@ -271,6 +279,14 @@ impl<'a> Section<'a> {
             }
             Self::Goodbye => GOODBYE,
             Self::AskResync => ASK_RESYNC,
+            Self::CatchUp(number) => {
+                content.number((*number).into());
+                CATCH_UP
+            }
+            Self::CaughtUp(number) => {
+                content.number((*number).into());
+                CAUGHT_UP
+            }
             Self::DigestKey(key) => {
                 write_digests(&mut content, key);
                 DIGEST_KEY

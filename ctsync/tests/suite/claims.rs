@@ -177,6 +177,46 @@ fn a_node_that_did_not_listen_does_not_call_its_peer_silent() {
 }
 
 #[test]
+fn a_node_that_stood_still_lacks_what_the_peer_did_meanwhile() {
+    let mut world = World::scene();
+    world.host_mut(A).busy_until = world.now + 1_000 * MS;
+    world.pass(10);
+    world.host_mut(A).roles.insert(GROUPS[0], Role::Backup);
+    world.host_mut(B).roles.insert(GROUPS[0], Role::Active);
+    let now = world.now;
+    let out = world.host_mut(B).tell_roles(now);
+    world.apply(B, out).unwrap();
+    // More than fits into the window, and nothing of it arrives.
+    world.cut = true;
+    let sessions = world.open_sessions((2..3000).step_by(2));
+    world.pass(1_000);
+    world.told.clear();
+    let now = world.now;
+    let out = world.host_mut(A).tell_roles(now);
+    world.apply(A, out).unwrap();
+    assert!(!world.status(A).has_everything);
+    let missing = |world: &World| {
+        sessions.iter().filter(|session| world.left(A, &session.identity()).is_none()).count()
+    };
+    assert!(missing(&world) > 1_000);
+    while !world.was_told(A, Event::HaveEverything) {
+        world.pass_for(50_000);
+        assert!(world.now - now < 1_000 * MS, "{:?}", world.status(A));
+    }
+    assert_eq!(missing(&world), 0);
+}
+
+#[test]
+fn a_node_that_hands_over_has_everything_again_at_once() {
+    let mut world = World::scene();
+    world.told.clear();
+    world.move_group(GROUPS[0], B).unwrap();
+    assert!(!world.status(A).has_everything && world.status(B).has_everything);
+    world.pass(2);
+    assert!(world.was_told(A, Event::HaveEverything) && world.status(A).has_everything);
+}
+
+#[test]
 fn a_peer_that_stops_in_good_order_is_gone_at_once() {
     let mut world = World::scene();
     let now = time(world.now);

@@ -39,7 +39,8 @@ pub(crate) struct Host {
     pub(crate) roles: BTreeMap<GroupTag, Role>,
     pub(crate) policy: Policy,
     pub(crate) dumping: Option<VecDeque<twinwall_ctsync::model::Identity>>,
-    pub(crate) has_everything: bool,
+    /// Takes its own group back once it has everything: it has started, or the peer has.
+    pub(crate) preempts: bool,
     pub(crate) rings: Vec<u8>,
     pub(crate) starts: u32,
     /// The daemon is busy or doesn't get a processor until then.
@@ -70,7 +71,7 @@ impl Host {
             roles: BTreeMap::new(),
             policy: Policy::default(),
             dumping: None,
-            has_everything: false,
+            preempts: false,
             rings: vec![1],
             starts: 0,
             busy_until: 0,
@@ -112,7 +113,7 @@ impl Host {
             node.record(Recorder::new(self.file.len(), u64::from(self.starts) * 1000));
         }
         self.dumping = None;
-        self.has_everything = false;
+        self.preempts = true;
         self.kernel.events.clear();
         self.kernel.overrun = false;
         let mut out = Vec::new();
@@ -140,13 +141,7 @@ impl Host {
                 }
             }
         }
-        for output in &out {
-            match output {
-                Output::Event(Event::HaveEverything) => self.has_everything = true,
-                Output::Event(Event::PeerStarted) => self.has_everything = false,
-                _ => {}
-            }
-        }
+        self.preempts |= out.contains(&Output::Event(Event::PeerStarted));
         out
     }
 

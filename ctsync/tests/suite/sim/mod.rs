@@ -382,7 +382,10 @@ impl World {
                         Event::HomesClaimed => self.summary.claims += 1,
                         Event::ResyncBegan { .. } => self.summary.resyncs += 1,
                         Event::Malformed => return Err(format!("{side:?}: {event}")),
-                        Event::HaveEverything => self.may_preempt(side),
+                        Event::HaveEverything if self.host(side).preempts => {
+                            self.host_mut(side).preempts = false;
+                            self.may_preempt(side);
+                        }
                         _ => {}
                     }
                 }

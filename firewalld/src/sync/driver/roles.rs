@@ -41,6 +41,9 @@ impl Driver {
         let before = self.hands.standby.swap(standby, Ordering::AcqRel);
         let gives_up = self.active.iter().any(|group| !active.contains(group));
         self.active = active;
+        if gives_up {
+            self.hold(now);
+        }
         self.roles.clone_from(&roles);
         self.node.set_roles(now, roles, &mut self.out);
         if standby && !before {
