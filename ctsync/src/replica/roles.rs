@@ -110,10 +110,10 @@ impl Replica {
         }
         let roles_before = std::mem::replace(&mut self.roles.roles, roles);
         self.note_taken(&roles_before);
-        let mut relieved = self.roles.roles.iter().filter(|(group, role)| {
-            **role != Role::Active && roles_before.get(group) == Some(&Role::Active)
+        let given_up = roles_before.iter().any(|(group, role)| {
+            *role == Role::Active && self.roles.roles.get(group) != Some(&Role::Active)
         });
-        if relieved.next().is_some() {
+        if given_up {
             self.catch_up();
         }
         self.look_at_homes();
