@@ -8,7 +8,7 @@ use super::index::{Index, View};
 use super::publish::{Clock, Flux};
 use super::record::Entry;
 use super::rule::{Header, Hit, Networks, Rule};
-use super::simd::Vectors;
+use super::simd::{Vectors, Work};
 use super::zones::{Numbers, Zones};
 use crate::prefix::{Prefix, Word};
 use std::net::IpAddr;
@@ -46,6 +46,24 @@ impl Source {
     }
 }
 
+/// A lookup of an IPv6 header. Beside that of an IPv4 header it would take registers from it.
+struct Wide<'a, F> {
+    index: &'a Index<u128>,
+    probe: Probe<u128>,
+    view: &'a View<'a>,
+    verify: F,
+}
+
+impl<F: Fn(u64) -> bool> Work for Wide<'_, F> {
+    type Output = Option<Hit>;
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) -> Option<Hit> {
+        let Self { index, probe, view, verify } = self;
+        index.hit(index.find(&probe, view, vectors, verify))
+    }
+}
+
 impl Generation {
     /// The rules as they are at an update, with room for some more.
     pub(super) fn build(source: &Source, version: u64, seeds: [u64; 4], spare: usize) -> Self {
@@ -70,7 +88,9 @@ impl Generation {
         let view = self.view(version);
         match of(header) {
             InFamily::V4(probe) => self.v4.hit(self.v4.find(&probe, &view, vectors, verify)),
-            InFamily::V6(probe) => self.v6.hit(self.v6.find(&probe, &view, vectors, verify)),
+            InFamily::V6(probe) => {
+                vectors.apart(Wide { index: &self.v6, probe, view: &view, verify })
+            }
             InFamily::Neither => None,
         }
     }

@@ -7,14 +7,14 @@
 //! ```
 
 use super::boxes::Point;
-use super::buckets::{Buckets, PILE};
+use super::buckets::{Buckets, PILE, fingerprint};
 use super::family::{Family, Pair, Probe, Seeds};
 use super::piles::Piles;
 use super::plan::Plan;
 use super::publish::{Flux, NO_ORDER};
 use super::record::{ALL_ZONES, Compared, EMPTY, Entry, Record, Records};
 use super::rule::Hit;
-use super::simd::{Vectors, prefetch};
+use super::simd::{Vectors, Work, prefetch};
 use super::words::Words;
 use super::zones::Zones;
 use std::hint::select_unpredictable;
@@ -67,6 +67,62 @@ pub(super) struct Search {
     pub(super) table: u64,
 }
 
+/// A lookup where all rules are on one pile.
+struct Only<'a, A: Family, F> {
+    index: &'a Index<A>,
+    probe: &'a Probe<A>,
+    view: &'a View<'a>,
+    verify: &'a F,
+}
+
+impl<A: Family, F: Fn(u64) -> bool> Work for Only<'_, A, F> {
+    type Output = Best;
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) -> Best {
+        let Self { index, probe, view, verify } = self;
+        index.find_only(probe, view, vectors, verify)
+    }
+}
+
+/// The rest of what is under a hash, when the records in its own bucket are done: piles, and further
+/// buckets. Few lookups get here; apart, it leaves the others all registers.
+struct Beyond<'a, A: Family, F> {
+    index: &'a Index<A>,
+    hash: u64,
+    probe: &'a Probe<A>,
+    view: &'a View<'a>,
+    search: Search,
+    verify: &'a F,
+}
+
+impl<A: Family, F: Fn(u64) -> bool> Work for Beyond<'_, A, F> {
+    type Output = Search;
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) -> Search {
+        let Self { index, hash, probe, view, mut search, verify } = self;
+        let home = index.buckets.place(hash);
+        let Some(bucket) = index.buckets.get(home) else { return search };
+        let (mut slots, more) = bucket.find(fingerprint(hash));
+        while slots != 0 {
+            if let Some(number) = bucket.number(slots.trailing_zeros())
+                && number >= PILE
+            {
+                index.look(number, probe, view, &mut search, vectors, verify);
+            }
+            slots &= slots - 1;
+        }
+        if more {
+            index.buckets.each_from(index.buckets.next(home), hash, |number| {
+                index.look(number, probe, view, &mut search, vectors, verify);
+                true
+            });
+        }
+        search
+    }
+}
+
 impl View<'_> {
     /// The order of a rule of this flux, or [`NO_ORDER`]; `order` is what its record says.
     #[inline]
@@ -110,7 +166,7 @@ impl<A: Family> Index<A> {
         verify: impl Fn(u64) -> bool,
     ) -> Best {
         if self.plan.chain == 0 {
-            return self.find_only(probe, view, vectors, verify);
+            return vectors.apart(Only { index: self, probe, view, verify: &verify });
         }
         let classes = self.words.of(probe);
         let mut search = Search { best: NOTHING, classes, table: 0 };
@@ -122,12 +178,23 @@ impl<A: Family> Index<A> {
             if far {
                 self.expect_next(probe, search);
             }
-            self.buckets.each(hash, |number| {
-                if sorted <= number || number <= search.best as u32 {
-                    self.look(number, probe, view, &mut search, vectors, &verify);
+            let Some(bucket) = self.buckets.get(self.buckets.place(hash)) else { continue };
+            let (mut slots, mut more) = bucket.find(fingerprint(hash));
+            while slots != 0 {
+                let number = bucket.number(slots.trailing_zeros()).unwrap_or(PILE);
+                slots &= slots - 1;
+                if number >= PILE {
+                    more = true;
+                } else if sorted <= number || number <= search.best as u32 {
+                    // What a hit carries may be on the record's second line.
+                    self.records.get(number).into_iter().for_each(prefetch);
+                    self.look_at(number, probe, view, &mut search, &verify);
                 }
-                true
-            });
+            }
+            if more {
+                let verify = &verify;
+                search = vectors.apart(Beyond { index: self, hash, probe, view, search, verify });
+            }
         }
         search.best
     }

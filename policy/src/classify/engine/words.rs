@@ -222,7 +222,7 @@ impl Words {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn address<A: Family>(
         &self,
         levels: &[Option<Level>; LEVELS],

@@ -14,7 +14,12 @@ use super::super::tree::{Narrow, Wide};
 use super::super::words::Maps;
 use super::{Vectors, Work};
 use block::{candidates_avx512, choose_avx512, classes_avx512, open_avx512};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+/// Whether the processor has all that is needed, once that was asked.
+static FOUND: AtomicU8 = AtomicU8::new(0);
+const YES: u8 = 1;
+const NO: u8 = 2;
 
 /// A processor with AVX-512.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +28,16 @@ pub(in super::super) struct Avx512(());
 impl Avx512 {
     #[inline]
     pub(super) fn new() -> Option<Self> {
+        match FOUND.load(Relaxed) {
+            YES => Some(Self(())),
+            NO => None,
+            _ => Self::find(),
+        }
+    }
+
+    /// One question for each of the instructions is too much for a single lookup.
+    #[cold]
+    fn find() -> Option<Self> {
         let has = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
@@ -31,6 +46,7 @@ impl Avx512 {
             && is_x86_feature_detected!("bmi1")
             && is_x86_feature_detected!("bmi2")
             && is_x86_feature_detected!("popcnt");
+        FOUND.store(if has { YES } else { NO }, Relaxed);
         has.then_some(Self(()))
     }
 }
