@@ -37,7 +37,7 @@ impl Reader {
     #[must_use]
     pub fn lookup(&mut self, header: &Header) -> Option<Hit> {
         let generation = self.current.load();
-        simd::work(One { generation, pin: &self.pin, header })
+        simd::work(Consistently { look: One { generation, header }, pin: &self.pin })
     }
 
     /// Looks up as many headers as the shorter of the slices has room for.
@@ -45,64 +45,100 @@ impl Reader {
         let mut scratch = Scratch::new();
         for (headers, hits) in headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH)) {
             let generation = self.current.load();
-            simd::work(Many { generation, pin: &self.pin, headers, hits, scratch: &mut scratch });
+            let look = Many { generation, headers, hits, scratch: &mut scratch };
+            simd::work(Consistently { look, pin: &self.pin });
         }
     }
+}
+
+/// Something that is looked up at one update.
+trait Look {
+    type Found;
+
+    fn generation(&self) -> &Generation;
+    /// Looks it up. Has to be inlined.
+    fn look<V: Vectors>(&mut self, version: u64, vectors: V) -> Self::Found;
 }
 
 /// One lookup.
 struct One<'a> {
     generation: &'a Generation,
-    pin: &'a Pin,
     header: &'a Header,
 }
 
-impl Work for One<'_> {
-    type Output = Option<Hit>;
+impl Look for One<'_> {
+    type Found = Option<Hit>;
+
+    fn generation(&self) -> &Generation {
+        self.generation
+    }
 
     #[inline(always)]
-    fn run<V: Vectors>(self, vectors: V) -> Option<Hit> {
-        let Self { generation, pin, header } = self;
-        consistently(generation, pin, |version| {
-            generation.lookup(header, version, vectors, |_| true)
-        })
+    fn look<V: Vectors>(&mut self, version: u64, vectors: V) -> Option<Hit> {
+        self.generation.lookup(self.header, version, vectors, |_| true)
     }
 }
 
 /// A block of lookups.
 struct Many<'a> {
     generation: &'a Generation,
-    pin: &'a Pin,
     headers: &'a [Header],
     hits: &'a mut [Option<Hit>],
     scratch: &'a mut Scratch,
 }
 
-impl Work for Many<'_> {
-    type Output = ();
+impl Look for Many<'_> {
+    type Found = ();
+
+    fn generation(&self) -> &Generation {
+        self.generation
+    }
 
     #[inline(always)]
-    fn run<V: Vectors>(self, vectors: V) {
-        let Self { generation, pin, headers, hits, scratch } = self;
-        consistently(generation, pin, |version| {
-            generation.lookup_batch(headers, hits, version, scratch, vectors, |_, _| true);
-        });
+    fn look<V: Vectors>(&mut self, version: u64, vectors: V) {
+        let Self { generation, headers, hits, scratch } = self;
+        generation.lookup_batch(headers, hits, version, scratch, vectors, |_, _| true);
     }
 }
 
 /// Looks up at one update; again, held, if the writer overtook the first try.
-#[inline(always)]
-fn consistently<T>(generation: &Generation, pin: &Pin, mut look: impl FnMut(u64) -> T) -> T {
-    let clock = &generation.clock;
-    let version = clock.begin();
-    let found = look(version);
-    if clock.held(version) {
-        return found;
+struct Consistently<'a, L> {
+    look: L,
+    pin: &'a Pin,
+}
+
+impl<L: Look> Work for Consistently<'_, L> {
+    type Output = L::Found;
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) -> L::Found {
+        let Self { mut look, pin } = self;
+        let version = look.generation().clock.begin();
+        let found = look.look(version, vectors);
+        if look.generation().clock.held(version) {
+            return found;
+        }
+        vectors.apart(Held { look, pin })
     }
-    let version = pin.begin(clock);
-    let found = look(version);
-    pin.end();
-    found
+}
+
+/// Looks up at an update that the writer doesn't overtake.
+struct Held<'a, L> {
+    look: L,
+    pin: &'a Pin,
+}
+
+impl<L: Look> Work for Held<'_, L> {
+    type Output = L::Found;
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) -> L::Found {
+        let Self { mut look, pin } = self;
+        let version = pin.begin(&look.generation().clock);
+        let found = look.look(version, vectors);
+        pin.end();
+        found
+    }
 }
 
 impl Clone for Reader {
