@@ -201,7 +201,8 @@ impl Driver {
             for command in commands {
                 if matches!(command, Command::Stop) {
                     self.node.stop(now, &mut self.out);
-                    return self.perform();
+                    self.perform();
+                    return self.record();
                 }
                 self.command(command, now);
             }
@@ -244,6 +245,7 @@ impl Driver {
             self.idle &= self.out.is_empty();
             self.perform();
             self.hand_on();
+            self.record();
         }
     }
 
@@ -397,6 +399,11 @@ impl Driver {
             }
             outputs.extend(self.out.drain(..));
         }
+    }
+
+    /// Hands over what the flight recorder has. Each time wakes the thread that writes it, so nothing
+    /// that is to be sent or written into the kernel waits for it.
+    fn record(&mut self) {
         if let (Some(tape), Some(recorder)) = (&mut self.surroundings.tape, self.node.recorder()) {
             tape.write(recorder);
         }

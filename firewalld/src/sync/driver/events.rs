@@ -15,8 +15,9 @@ impl Driver {
         let vrrp = self.surroundings.vrrp.clone();
         match event {
             Event::PeerAlive => vrrp.peer(PeerReport::Alive),
-            // Busy with its own start, this node may hear nothing for some milliseconds, and an advert
-            // is soon late: the missing adverts alone decide whether the peer is dead.
+            // Busy with its own start, or just relieved, this node may hear nothing for some
+            // milliseconds, and an advert is soon late: the missing adverts alone decide whether the
+            // peer is dead.
             Event::PeerSilent if self.lacks_sessions() => {}
             Event::PeerSilent => vrrp.peer(PeerReport::Silent),
             Event::PeerGone => vrrp.peer(PeerReport::Gone),

@@ -47,14 +47,14 @@ impl Source {
 }
 
 /// A lookup of an IPv6 header. Beside that of an IPv4 header it would take registers from it.
-struct Wide<'a, F> {
+struct OfV6<'a, F> {
     index: &'a Index<u128>,
     probe: Probe<u128>,
     view: &'a View<'a>,
     verify: F,
 }
 
-impl<F: Fn(u64) -> bool> Work for Wide<'_, F> {
+impl<F: Fn(u64) -> bool> Work for OfV6<'_, F> {
     type Output = Option<Hit>;
 
     #[inline(always)]
@@ -89,7 +89,7 @@ impl Generation {
         match of(header) {
             InFamily::V4(probe) => self.v4.hit(self.v4.find(&probe, &view, vectors, verify)),
             InFamily::V6(probe) => {
-                vectors.apart(Wide { index: &self.v6, probe, view: &view, verify })
+                vectors.apart(OfV6 { index: &self.v6, probe, view: &view, verify })
             }
             InFamily::Neither => None,
         }

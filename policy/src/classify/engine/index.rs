@@ -106,10 +106,9 @@ impl<A: Family, F: Fn(u64) -> bool> Work for Beyond<'_, A, F> {
         let Some(bucket) = index.buckets.get(home) else { return search };
         let (mut slots, more) = bucket.find(fingerprint(hash));
         while slots != 0 {
-            if let Some(number) = bucket.number(slots.trailing_zeros())
-                && number >= PILE
-            {
-                index.look(number, probe, view, &mut search, vectors, verify);
+            let pile = bucket.number(slots.trailing_zeros());
+            if let Some(pile) = pile.and_then(|number| number.checked_sub(PILE)) {
+                index.look_through(pile, probe, view, &mut search, vectors, verify);
             }
             slots &= slots - 1;
         }
@@ -186,9 +185,7 @@ impl<A: Family> Index<A> {
                 if number >= PILE {
                     more = true;
                 } else if sorted <= number || number <= search.best as u32 {
-                    // What a hit carries may be on the record's second line.
-                    self.records.get(number).into_iter().for_each(prefetch);
-                    self.look_at(number, probe, view, &mut search, &verify);
+                    self.look_at_both_lines(number, probe, view, &mut search, &verify);
                 }
             }
             if more {
@@ -268,15 +265,26 @@ impl<A: Family> Index<A> {
         verify: &impl Fn(u64) -> bool,
     ) {
         match number.checked_sub(PILE) {
-            None => {
-                // What a hit carries may be on the record's second line.
-                if let Some(record) = self.records.get(number) {
-                    prefetch(record);
-                }
-                self.look_at(number, probe, view, search, verify);
-            }
+            None => self.look_at_both_lines(number, probe, view, search, verify),
             Some(pile) => self.look_through(pile, probe, view, search, vectors, verify),
         }
+    }
+
+    /// Compares a header with a record for which no memory has been asked yet: what a hit carries may
+    /// be on the record's second line.
+    #[inline(always)]
+    fn look_at_both_lines(
+        &self,
+        number: u32,
+        probe: &Probe<A>,
+        view: &View<'_>,
+        search: &mut Search,
+        verify: &impl Fn(u64) -> bool,
+    ) {
+        if let Some(record) = self.records.get(number) {
+            prefetch(record);
+        }
+        self.look_at(number, probe, view, search, verify);
     }
 
     #[inline(always)]

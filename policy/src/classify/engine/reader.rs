@@ -111,29 +111,25 @@ impl<L: Look> Work for Consistently<'_, L> {
     type Output = L::Found;
 
     #[inline(always)]
-    fn run<V: Vectors>(self, vectors: V) -> L::Found {
-        let Self { mut look, pin } = self;
-        let version = look.generation().clock.begin();
-        let found = look.look(version, vectors);
-        if look.generation().clock.held(version) {
+    fn run<V: Vectors>(mut self, vectors: V) -> L::Found {
+        let version = self.look.generation().clock.begin();
+        let found = self.look.look(version, vectors);
+        if self.look.generation().clock.held(version) {
             return found;
         }
-        vectors.apart(Held { look, pin })
+        vectors.apart(Held(self))
     }
 }
 
-/// Looks up at an update that the writer doesn't overtake.
-struct Held<'a, L> {
-    look: L,
-    pin: &'a Pin,
-}
+/// The second try, at an update that the writer doesn't overtake.
+struct Held<'a, L>(Consistently<'a, L>);
 
 impl<L: Look> Work for Held<'_, L> {
     type Output = L::Found;
 
     #[inline(always)]
     fn run<V: Vectors>(self, vectors: V) -> L::Found {
-        let Self { mut look, pin } = self;
+        let Self(Consistently { mut look, pin }) = self;
         let version = pin.begin(&look.generation().clock);
         let found = look.look(version, vectors);
         pin.end();
