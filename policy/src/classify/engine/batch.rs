@@ -3,8 +3,9 @@
 //! Not here: what is done with them, see [`super::rounds`].
 
 use super::buckets::SLOTS;
-use super::family::{Family, Pair, Probe, edges};
+use super::family::{Family, Pair, Probe, edges, rest_of};
 use super::index::{Best, NOTHING};
+use super::rule::{Header, Hit};
 
 /// Headers of a block: enough to hide a wait and to keep rounds full, few enough for the first
 /// cache. A multiple of what a vector holds.
@@ -22,6 +23,8 @@ pub(super) struct Block<A> {
     /// As in [`Probe`].
     pub(super) rest: [u64; WIDTH],
     edges: [u64; WIDTH],
+    /// Where the headers came from, if not all that came are of this family.
+    from: Option<[u8; WIDTH]>,
     pub(super) count: usize,
 }
 
@@ -139,12 +142,50 @@ impl<A: Family> Block<A> {
             addresses: [Pair { src: A::ZERO, dst: A::ZERO }; WIDTH],
             rest: [0; WIDTH],
             edges: [0; WIDTH],
+            from: None,
             count: 0,
         }
     }
 
-    /// Puts a header in a place, if there is one; [`Self::complete`] has to follow.
+    /// Takes those of this family from up to [`WIDTH`] headers; says whether there are others.
     #[inline(always)]
+    pub(super) fn fill(&mut self, headers: &[Header]) -> bool {
+        let cells = self.addresses.iter_mut().zip(&mut self.rest);
+        // Mostly there are no others.
+        let all = headers.iter().zip(cells).all(|(header, (addresses, rest))| {
+            let own = A::addresses(header);
+            if let Some(own) = own {
+                (*addresses, *rest) = (own, rest_of(header));
+            }
+            own.is_some()
+        });
+        if all {
+            self.complete(headers.len().min(WIDTH));
+        } else {
+            self.pick(headers);
+        }
+        !all
+    }
+
+    /// Like [`Self::fill`], where there are others.
+    #[inline(never)]
+    fn pick(&mut self, headers: &[Header]) {
+        let mut from = [0; WIDTH];
+        let own = (0u8..)
+            .zip(headers)
+            .take(WIDTH)
+            .filter_map(|(place, header)| Some((place, A::addresses(header)?, rest_of(header))));
+        let mut count = 0;
+        for ((place, addresses, rest), from) in own.zip(&mut from) {
+            self.put(count, addresses, rest);
+            *from = place;
+            count += 1;
+        }
+        self.from = Some(from);
+        self.complete(count);
+    }
+
+    /// Puts a header in a place, if there is one; [`Self::complete`] has to follow.
     pub(super) fn put(&mut self, place: usize, addresses: Pair<A>, rest: u64) {
         if let (Some(a), Some(b)) = (self.addresses.get_mut(place), self.rest.get_mut(place)) {
             (*a, *b) = (addresses, rest);
@@ -161,6 +202,26 @@ impl<A: Family> Block<A> {
         }
     }
 
+    /// Writes the hits of the block's headers to where these came from.
+    #[inline(always)]
+    pub(super) fn answer(&self, own: impl Iterator<Item = Option<Hit>>, hits: &mut [Option<Hit>]) {
+        let own = own.take(self.count);
+        match &self.from {
+            None => own.zip(hits).for_each(|(own, hit)| *hit = own),
+            Some(from) => own.zip(from).for_each(|(own, place)| {
+                if let Some(hit) = hits.get_mut(usize::from(*place)) {
+                    *hit = own;
+                }
+            }),
+        }
+    }
+
+    /// Where among the headers the one at a place of the block came from.
+    pub(super) fn from(&self, place: usize) -> usize {
+        let from = self.from.as_ref().and_then(|from| from.get(place));
+        from.map_or(place, |from| usize::from(*from))
+    }
+
     /// The fields of all headers, if their addresses have 32 bits.
     #[inline(always)]
     pub(super) fn fields(&self) -> Option<Fields<'_>> {
@@ -169,11 +230,22 @@ impl<A: Family> Block<A> {
     }
 
     #[inline(always)]
-    pub(super) fn probe(&self, place: usize) -> Probe<A> {
+    pub(super) fn addresses(&self, place: usize) -> Pair<A> {
         let none = Pair { src: A::ZERO, dst: A::ZERO };
+        self.addresses.get(place).copied().unwrap_or(none)
+    }
+
+    /// See [`Probe::rest`].
+    #[inline(always)]
+    pub(super) fn rest(&self, place: usize) -> u64 {
+        self.rest.get(place).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    pub(super) fn probe(&self, place: usize) -> Probe<A> {
         Probe {
-            addresses: self.addresses.get(place).copied().unwrap_or(none),
-            rest: self.rest.get(place).copied().unwrap_or(0),
+            addresses: self.addresses(place),
+            rest: self.rest(place),
             edges: self.edges.get(place).copied().unwrap_or(0),
         }
     }

@@ -2,9 +2,11 @@
 //!
 //! Not here: ports, protocols and zones, which are alike in both.
 
+use super::rule::Header;
 use super::tree::{Narrow, Node, Wide};
 use crate::prefix::Word;
 use std::fmt::Debug;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Source and destination address, or a mask over them.
@@ -26,6 +28,12 @@ pub(super) struct Probe<A> {
 }
 
 impl<A> Probe<A> {
+    #[inline(always)]
+    pub(super) fn new(addresses: Pair<A>, rest: u64) -> Self {
+        let (src, dst) = (rest as u16, (rest >> 16) as u16);
+        Self { addresses, rest, edges: edges((src, src), (dst, dst)) }
+    }
+
     #[inline]
     pub(super) const fn protocol(&self) -> u8 {
         (self.rest >> 32) as u8
@@ -40,6 +48,15 @@ impl<A> Probe<A> {
     pub(super) const fn to(&self) -> u8 {
         (self.rest >> 48) as u8
     }
+}
+
+/// A header's ports, protocol and zones, as in [`Probe::rest`].
+#[inline(always)]
+pub(super) fn rest_of(header: &Header) -> u64 {
+    let tuple = &header.tuple;
+    rest(tuple.src_port, tuple.dst_port, tuple.protocol)
+        | u64::from(header.from.index()) << 40
+        | u64::from(header.to.index()) << 48
 }
 
 /// Source port in bits 0 to 15, destination port in 16 to 31, protocol in 32 to 39.
@@ -65,6 +82,8 @@ pub(super) trait Family: Word + Send + Sync + 'static {
     /// A pair of addresses in memory that is read while it is written.
     type Cell: Debug + Default + Send + Sync;
 
+    /// The addresses of a header, if both are of this family.
+    fn addresses(header: &Header) -> Option<Pair<Self>>;
     fn store(cell: &Self::Cell, pair: Pair<Self>);
     fn load(cell: &Self::Cell) -> Pair<Self>;
     /// A hash of the bits that the mask keeps, and of what a table adds.
@@ -93,6 +112,16 @@ pub(super) trait Family: Word + Send + Sync + 'static {
 
 impl Family for u32 {
     type Cell = AtomicU64;
+
+    #[inline(always)]
+    fn addresses(header: &Header) -> Option<Pair<Self>> {
+        match (header.tuple.src, header.tuple.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                Some(Pair { src: src.to_bits(), dst: dst.to_bits() })
+            }
+            _ => None,
+        }
+    }
 
     fn store(cell: &Self::Cell, pair: Pair<Self>) {
         cell.store(joined(pair), Relaxed);
@@ -153,6 +182,16 @@ impl Family for u32 {
 
 impl Family for u128 {
     type Cell = [AtomicU64; 4];
+
+    #[inline(always)]
+    fn addresses(header: &Header) -> Option<Pair<Self>> {
+        match (header.tuple.src, header.tuple.dst) {
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                Some(Pair { src: src.to_bits(), dst: dst.to_bits() })
+            }
+            _ => None,
+        }
+    }
 
     fn store(cell: &Self::Cell, pair: Pair<Self>) {
         let [a, b, c, d] = cell;

@@ -2,6 +2,7 @@
 //!
 //! Not here: how they are kept, see [`super::small`].
 
+use super::batch::Block;
 use super::generation::{InFamily, of};
 use super::record::Entry;
 use super::rule::{Header, Hit};
@@ -37,6 +38,7 @@ impl Few {
         }
     }
 
+    /// Looks up the headers of a block.
     #[inline(always)]
     pub(super) fn lookup_batch<V: Vectors>(
         &self,
@@ -45,8 +47,17 @@ impl Few {
         vectors: V,
         verify: impl Fn(&Header, u64) -> bool,
     ) {
-        for (header, hit) in headers.iter().zip(hits) {
-            *hit = self.lookup(header, vectors, |value| verify(header, value));
+        let of = |from: usize, value| headers.get(from).is_some_and(|header| verify(header, value));
+        let mut block = Block::new();
+        let others = block.fill(headers);
+        if others {
+            hits.fill(None);
+        }
+        self.v4.find_all(&block, hits, vectors, |place, value| of(block.from(place), value));
+        if others {
+            let mut block = Block::new();
+            block.fill(headers);
+            self.v6.find_all(&block, hits, vectors, |place, value| of(block.from(place), value));
         }
     }
 

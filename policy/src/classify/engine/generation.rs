@@ -2,8 +2,8 @@
 //!
 //! A generation takes updates in place until it is full; then the writer builds the next.
 
-use super::batch::{Block, Scratch, WIDTH};
-use super::family::{Family, Pair, Probe, Seeds, edges, rest};
+use super::batch::{Block, Scratch};
+use super::family::{Family, Pair, Probe, Seeds, rest_of};
 use super::index::{Index, View};
 use super::publish::{Clock, Flux};
 use super::record::Entry;
@@ -11,7 +11,6 @@ use super::rule::{Header, Hit, Networks, Rule};
 use super::simd::{Vectors, Work};
 use super::zones::{Numbers, Zones};
 use crate::prefix::{Prefix, Word};
-use std::net::IpAddr;
 
 /// Rules that can have come or gone lately.
 const FLUX: usize = 4096;
@@ -95,7 +94,7 @@ impl Generation {
         }
     }
 
-    /// Looks up some headers; at most [`WIDTH`].
+    /// Looks up the headers of a block.
     #[inline(always)]
     pub(super) fn lookup_batch<V: Vectors>(
         &self,
@@ -107,18 +106,15 @@ impl Generation {
         verify: impl Fn(&Header, u64) -> bool,
     ) {
         let view = self.view(version);
-        let v4 = |header: &Header| match of(header) {
-            InFamily::V4(probe) => Some(probe),
-            _ => None,
-        };
-        let others = batch(&self.v4, &view, headers, hits, scratch, vectors, v4, &verify);
-        if others {
-            let v6 = |header: &Header| match of(header) {
-                InFamily::V6(probe) => Some(probe),
-                _ => None,
-            };
-            batch(&self.v6, &view, headers, hits, scratch, vectors, v6, &verify);
+        let mut block = Block::new();
+        if !block.fill(headers) {
+            return batch(&self.v4, &view, &block, headers, hits, scratch, vectors, &verify);
         }
+        hits.fill(None);
+        batch(&self.v4, &view, &block, headers, hits, scratch, vectors, &verify);
+        let mut block = Block::new();
+        block.fill(headers);
+        batch(&self.v6, &view, &block, headers, hits, scratch, vectors, &verify);
     }
 
     fn view(&self, version: u64) -> View<'_> {
@@ -130,39 +126,25 @@ impl Generation {
     }
 }
 
-/// Looks up the headers of one family; says whether there were others. Those have no hit after the
-/// first family and keep what they have after the second.
+/// Looks up a block's headers.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the state of one lookup")]
 fn batch<A: Family, V: Vectors>(
     index: &Index<A>,
     view: &View<'_>,
+    block: &Block<A>,
     headers: &[Header],
     hits: &mut [Option<Hit>],
     scratch: &mut Scratch,
     vectors: V,
-    probe: impl Fn(&Header) -> Option<Probe<A>>,
     verify: &impl Fn(&Header, u64) -> bool,
-) -> bool {
-    let mut block = Block::new();
-    let mut places = [0u8; WIDTH];
-    let mut count = 0;
-    for (place, header) in headers.iter().enumerate().take(WIDTH) {
-        let (Some(probe), Some(of)) = (probe(header), places.get_mut(count)) else { continue };
-        block.put(count, probe.addresses, probe.rest);
-        *of = place as u8;
-        count += 1;
-    }
-    block.complete(count);
-    let header = |lane: usize| headers.get(usize::from(*places.get(lane)?));
-    let verify = |lane, value| header(lane).is_some_and(|header| verify(header, value));
-    index.find_all(&block, view, scratch, vectors, verify);
-    for (best, place) in scratch.best.iter().zip(&places).take(block.count) {
-        if let Some(cell) = hits.get_mut(usize::from(*place)) {
-            *cell = index.hit(*best);
-        }
-    }
-    count < headers.len()
+) {
+    let verify = |place, value| {
+        let header = headers.get(block.from(place));
+        header.is_some_and(|header| verify(header, value))
+    };
+    index.find_all(block, view, scratch, vectors, verify);
+    block.answer(scratch.best.iter().map(|best| index.hit(*best)), hits);
 }
 
 /// A header in its family.
@@ -177,26 +159,10 @@ pub(super) enum InFamily {
 /// A header in its family.
 #[inline(always)]
 pub(super) fn of(header: &Header) -> InFamily {
-    match (header.tuple.src, header.tuple.dst) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            InFamily::V4(probe(header, src.to_bits(), dst.to_bits()))
-        }
-        (IpAddr::V6(src), IpAddr::V6(dst)) => {
-            InFamily::V6(probe(header, src.to_bits(), dst.to_bits()))
-        }
+    match (u32::addresses(header), u128::addresses(header)) {
+        (Some(addresses), _) => InFamily::V4(Probe::new(addresses, rest_of(header))),
+        (_, Some(addresses)) => InFamily::V6(Probe::new(addresses, rest_of(header))),
         _ => InFamily::Neither,
-    }
-}
-
-#[inline(always)]
-fn probe<A>(header: &Header, src: A, dst: A) -> Probe<A> {
-    let tuple = &header.tuple;
-    Probe {
-        addresses: Pair { src, dst },
-        rest: rest(tuple.src_port, tuple.dst_port, tuple.protocol)
-            | u64::from(header.from.index()) << 40
-            | u64::from(header.to.index()) << 48,
-        edges: edges((tuple.src_port, tuple.src_port), (tuple.dst_port, tuple.dst_port)),
     }
 }
 

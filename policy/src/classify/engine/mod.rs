@@ -41,6 +41,7 @@ mod rule;
 mod shadow;
 mod simd;
 mod small;
+mod spans;
 mod spot;
 mod tree;
 mod words;
@@ -232,13 +233,18 @@ impl<F: Fn(&Header, u64) -> bool> Work for Many<'_, F> {
     #[inline(always)]
     fn run<V: Vectors>(self, vectors: V) {
         let Self { engine, headers, hits, verify } = self;
-        if let Some(few) = &engine.few {
-            return few.lookup_batch(headers, hits, vectors, verify);
-        }
         let mut scratch = Scratch::new();
-        for (headers, hits) in headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH)) {
-            let generation = &engine.generation;
-            generation.lookup_batch(headers, hits, STEADY, &mut scratch, vectors, &verify);
+        let blocks = headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH));
+        let next = headers.chunks(WIDTH).skip(1).chain([&[] as &[_]]);
+        for ((headers, hits), next) in blocks.zip(next) {
+            simd::prefetch_list(next);
+            match &engine.few {
+                Some(few) => few.lookup_batch(headers, hits, vectors, &verify),
+                None => {
+                    let generation = &engine.generation;
+                    generation.lookup_batch(headers, hits, STEADY, &mut scratch, vectors, &verify);
+                }
+            }
         }
     }
 }

@@ -269,6 +269,22 @@ pub(super) fn prefetch_all<T>(value: &T) {
     let _ = value;
 }
 
+/// Asks for all cache lines of a list ahead of its use.
+#[inline]
+pub(super) fn prefetch_list<T>(list: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let start = list.as_ptr().cast::<i8>();
+        for line in (0..size_of_val(list)).step_by(64) {
+            // SAFETY: a prefetch is a hint: it doesn't access memory and never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line)) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = list;
+}
+
 /// Which of the eight bytes of a word equal `byte`.
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn equal_in_word(word: u64, byte: u8) -> u32 {

@@ -1,9 +1,10 @@
 //! Few rules: for each field the rules that its value allows, as bits.
 //!
 //! ```text
-//! source, destination ─► place among the ends of ranges ─► row of bits ─┐
-//! ports               ─► place among the ends of ranges ─► row of bits ─┼─► AND ─► first bit: rule
-//! protocol, zones     ────────────────────────────────────► row of bits ┘
+//! source, destination ─► which of the ranges that rules part them into ─► row of bits ─┐
+//! ports               ─► the same ──────────────────────────────────────► row of bits ─┼─► AND
+//! protocol, zones     ──────────────────────────────────────────────────► row of bits ─┘    │
+//!                                                                 hit ◄─ rule ◄─ first bit ◄─┘
 //! ```
 //!
 //! Bits are in the order of decision, so the first that all rows have is the answer, exactly, and
@@ -13,11 +14,13 @@
 //! Goes in: the rules of one family. Comes out: for a header the hit. Not here: changes, which need
 //! the tables.
 
-use super::family::{Family, Probe};
+use super::batch::{Block, WIDTH};
+use super::family::{Family, Pair, Probe};
 use super::record::Entry;
 use super::rule::Hit;
 use super::simd::Vectors;
-use super::tree::{Narrow, Node, Tree};
+use super::spans::Spans;
+use super::tree::Tree;
 use crate::matching::PortRange;
 use crate::zone::ZoneSet;
 
@@ -36,8 +39,8 @@ pub(super) struct Row(pub(super) [u64; WORDS]);
 pub(super) struct Small<A: Family> {
     src: Field<Tree<A::Node>>,
     dst: Field<Tree<A::Node>>,
-    src_port: Field<Tree<Narrow>>,
-    dst_port: Field<Tree<Narrow>>,
+    src_port: Field<Spans>,
+    dst_port: Field<Spans>,
     protocols: Box<[Row]>,
     /// Rows of ingress and of egress zones; none when no rule asks for zones.
     zones: Option<[Box<[Row]>; 2]>,
@@ -73,7 +76,8 @@ impl<A: Family> Small<A> {
         };
         let port_field = |range: &dyn Fn(&Entry<A>) -> (u128, u128)| {
             let (ends, rows) = sweep(rules.iter().map(|entry| range(entry)), 16);
-            Field { ends: Tree::new(ends.iter().map(|end| *end as u32)), rows }
+            let ends: Vec<u16> = ends.iter().map(|end| *end as u16).collect();
+            Field { ends: Spans::new(&ends), rows }
         };
         let mut coarse = Row::NONE;
         for (rule, _) in rules.iter().enumerate().filter(|(_, entry)| entry.coarse) {
@@ -114,47 +118,92 @@ impl<A: Family> Small<A> {
         vectors: V,
         verify: impl Fn(u64) -> bool,
     ) -> Option<Hit> {
-        let src = self.src.row(probe.addresses.src, vectors)?;
-        let dst = self.dst.row(probe.addresses.dst, vectors)?;
-        let src_port = self.src_port.row(u32::from(probe.rest as u16), vectors)?;
-        let dst_port = self.dst_port.row(u32::from((probe.rest >> 16) as u16), vectors)?;
-        let protocol = self.protocols.get(usize::from(probe.protocol()))?;
-        let rows = [src, dst, src_port, dst_port, protocol];
-        let Some([from, to]) = &self.zones else { return self.first(rows, vectors, verify) };
-        let from = from.get(usize::from(probe.from()))?;
-        let to = to.get(usize::from(probe.to()))?;
-        self.first([src, dst, src_port, dst_port, protocol, from, to], vectors, verify)
+        let Pair { src, dst } = probe.addresses;
+        let places = [self.src.ends.place(src, vectors), self.dst.ends.place(dst, vectors)];
+        let rows = self.rows(places, probe.rest)?;
+        self.hit(self.first(&rows, vectors, verify))
     }
 
+    /// The first rule that matches each header of a block. Step by step for all: the steps of one
+    /// lookup wait for each other.
     #[inline(always)]
-    fn first<const N: usize, V: Vectors>(
+    pub(super) fn find_all<V: Vectors>(
         &self,
-        rows: [&Row; N],
+        block: &Block<A>,
+        hits: &mut [Option<Hit>],
         vectors: V,
-        verify: impl Fn(u64) -> bool,
-    ) -> Option<Hit> {
-        match &self.coarse {
-            None => self.hit(vectors.first(rows)),
-            Some(coarse) => self.verified(&rows, coarse, verify),
+        verify: impl Fn(usize, u64) -> bool,
+    ) {
+        let count = block.count;
+        let src = self.src.ends.places(count, |header| block.addresses(header).src, vectors);
+        let dst = self.dst.ends.places(count, |header| block.addresses(header).dst, vectors);
+        let mut rules = [u16::MAX; WIDTH];
+        let cells = rules.iter_mut().zip(src.iter().zip(&dst)).enumerate().take(count);
+        for (header, (rule, (src, dst))) in cells {
+            if let Some(rows) = self.rows([*src, *dst].map(usize::from), block.rest(header)) {
+                *rule = self.first(&rows, vectors, |value| verify(header, value)) as u16;
+            }
+        }
+        for (header, rule) in rules.iter().enumerate().take(count) {
+            if let Some(hit) = hits.get_mut(block.from(header)) {
+                *hit = self.hit(usize::from(*rule));
+            }
         }
     }
 
-    /// Like [`Self::find`], where hits may have to be verified.
+    /// The rows of a header, by its places among the ranges of source and destination, and by the
+    /// rest, as in [`Probe::rest`].
+    #[inline(always)]
+    fn rows(&self, [src, dst]: [usize; 2], rest: u64) -> Option<Rows<'_>> {
+        let (src_port, dst_port) = (rest as u16, (rest >> 16) as u16);
+        let [_, _, _, _, protocol, from, to, _] = rest.to_le_bytes().map(usize::from);
+        let zones = match &self.zones {
+            Some([of_from, of_to]) => Some([of_from.get(from)?, of_to.get(to)?]),
+            None => None,
+        };
+        let flow = [
+            self.src.rows.get(src)?,
+            self.dst.rows.get(dst)?,
+            self.src_port.rows.get(self.src_port.ends.place(src_port))?,
+            self.dst_port.rows.get(self.dst_port.ends.place(dst_port))?,
+            self.protocols.get(protocol)?,
+        ];
+        Some(Rows { flow, zones })
+    }
+
+    /// The first rule that all rows have, or more than there are.
+    #[inline(always)]
+    fn first<V: Vectors>(
+        &self,
+        rows: &Rows<'_>,
+        vectors: V,
+        verify: impl Fn(u64) -> bool,
+    ) -> usize {
+        let [a, b, c, d, e] = rows.flow;
+        match (&self.coarse, rows.zones) {
+            (None, None) => vectors.first(rows.flow),
+            (None, Some([from, to])) => vectors.first([a, b, c, d, e, from, to]),
+            (Some(coarse), _) => self.first_verified(rows, coarse, verify),
+        }
+    }
+
+    /// Like [`Self::first`], where hits may have to be verified.
     #[inline(never)]
-    fn verified(&self, rows: &[&Row], coarse: &Row, verify: impl Fn(u64) -> bool) -> Option<Hit> {
+    fn first_verified(&self, rows: &Rows<'_>, coarse: &Row, verify: impl Fn(u64) -> bool) -> usize {
         for (word, coarse) in coarse.0.iter().enumerate() {
-            let all = rows.iter().filter_map(|row| row.0.get(word));
-            let mut bits = all.fold(u64::MAX, |bits, word| bits & word);
+            let all = rows.flow.iter().chain(rows.zones.iter().flatten());
+            let words = all.filter_map(|row| row.0.get(word));
+            let mut bits = words.fold(u64::MAX, |bits, word| bits & word);
             while bits != 0 {
                 let bit = bits.trailing_zeros();
-                let hit = self.hit(word * 64 + bit as usize)?;
-                if coarse >> bit & 1 == 0 || verify(hit.value) {
-                    return Some(hit);
+                let rule = word * 64 + bit as usize;
+                if coarse >> bit & 1 == 0 || self.hit(rule).is_some_and(|hit| verify(hit.value)) {
+                    return rule;
                 }
                 bits &= bits - 1;
             }
         }
-        None
+        RULES
     }
 
     #[inline(always)]
@@ -183,11 +232,12 @@ impl<A: Family> Small<A> {
     }
 }
 
-impl<N: Node> Field<Tree<N>> {
-    #[inline(always)]
-    fn row<V: Vectors>(&self, value: N::Number, vectors: V) -> Option<&Row> {
-        self.rows.get(self.ends.place(value, vectors))
-    }
+/// The rows of one header.
+struct Rows<'a> {
+    /// Of both addresses, both ports and the protocol.
+    flow: [&'a Row; 5],
+    /// Of the zones, if they count.
+    zones: Option<[&'a Row; 2]>,
 }
 
 impl Row {

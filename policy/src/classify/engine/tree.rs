@@ -4,8 +4,12 @@
 //! of the nodes of the next, and the first level is one node: so three levels serve for thousands
 //! of numbers, and a search takes the same steps whatever it finds.
 
+use super::batch::WIDTH;
 use super::simd::Vectors;
 use std::fmt::Debug;
+
+/// The places of the headers of a block.
+pub(super) type Places = [u16; WIDTH];
 
 /// Numbers of 32 bits in one node.
 pub(super) const NARROW: usize = 16;
@@ -66,12 +70,61 @@ impl<N: Node> Tree<N> {
     /// How many of the numbers are below a value.
     #[inline(always)]
     pub(super) fn place<V: Vectors>(&self, value: N::Number, vectors: V) -> usize {
+        // Mostly three levels or fewer, and no loop to go round for each.
+        match *self.levels {
+            [a] => self.descend([a], value, vectors),
+            [a, b] => self.descend([a, b], value, vectors),
+            [a, b, c] => self.descend([a, b, c], value, vectors),
+            _ => self.descend(self.levels.iter().copied(), value, vectors),
+        }
+    }
+
+    #[inline(always)]
+    fn descend<V: Vectors>(
+        &self,
+        levels: impl IntoIterator<Item = usize>,
+        value: N::Number,
+        vectors: V,
+    ) -> usize {
         let mut place = 0;
-        for start in &*self.levels {
+        for start in levels {
             let Some(node) = self.nodes.get(start + place) else { return 0 };
             place = place * N::FAN + node.below(value, vectors);
         }
         place
+    }
+
+    /// The places of the numbers of a block's headers.
+    #[inline(always)]
+    pub(super) fn places<V: Vectors>(
+        &self,
+        count: usize,
+        value: impl Fn(usize) -> N::Number,
+        vectors: V,
+    ) -> Places {
+        match *self.levels {
+            [a] => self.descend_all([a], count, value, vectors),
+            [a, b] => self.descend_all([a, b], count, value, vectors),
+            [a, b, c] => self.descend_all([a, b, c], count, value, vectors),
+            _ => self.descend_all(self.levels.iter().copied(), count, value, vectors),
+        }
+    }
+
+    #[inline(always)]
+    fn descend_all<V: Vectors>(
+        &self,
+        levels: impl IntoIterator<Item = usize> + Clone,
+        count: usize,
+        value: impl Fn(usize) -> N::Number,
+        vectors: V,
+    ) -> Places {
+        let mut places = [0; WIDTH];
+        for header in 0..count {
+            if let Some(place) = places.get_mut(header) {
+                *place = self.descend(levels.clone(), value(header), vectors) as u16;
+            }
+        }
+        places
     }
 
     pub(super) fn memory(&self) -> usize {

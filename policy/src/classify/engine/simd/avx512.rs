@@ -14,6 +14,7 @@ use super::super::tree::{Narrow, Wide};
 use super::super::words::Maps;
 use super::{Vectors, Work};
 use block::{candidates_avx512, choose_avx512, classes_avx512, open_avx512};
+use std::hint::select_unpredictable;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// Whether the processor has all that is needed, once that was asked.
@@ -175,8 +176,8 @@ fn below_wide_avx512(node: &Wide, value: u128) -> usize {
 #[target_feature(enable = "avx512f,bmi1")]
 fn first_avx512<const N: usize>(rows: [&Row; N]) -> usize {
     use std::arch::x86_64::{
-        _mm512_and_si512, _mm512_load_si512, _mm512_set1_epi64, _mm512_store_si512,
-        _mm512_test_epi64_mask,
+        __m512i, _mm_cvtsi128_si64, _mm512_and_si512, _mm512_castsi512_si128, _mm512_load_si512,
+        _mm512_maskz_compress_epi64, _mm512_set1_epi64, _mm512_test_epi64_mask,
     };
     let mut low = _mm512_set1_epi64(-1);
     let mut high = low;
@@ -187,20 +188,16 @@ fn first_avx512<const N: usize>(rows: [&Row; N]) -> usize {
             unsafe { (_mm512_load_si512(start.cast()), _mm512_load_si512(start.add(8).cast())) };
         (low, high) = (_mm512_and_si512(low, a), _mm512_and_si512(high, b));
     }
-    let mut all = Row([0; WORDS]);
-    let start = all.0.as_mut_ptr();
-    // SAFETY: as above.
-    unsafe {
-        _mm512_store_si512(start.cast(), low);
-        _mm512_store_si512(start.add(8).cast(), high);
-    }
-    let words = u32::from(_mm512_test_epi64_mask(low, low))
-        | u32::from(_mm512_test_epi64_mask(high, high)) << 8
-        | 1 << WORDS;
-    let word = words.trailing_zeros() as usize;
-    // Without any, the word is one of none, and the place beyond all.
-    let bits = all.0.get(word % WORDS).map_or(0, |word| word.trailing_zeros());
-    word * 64 + bits as usize
+    let in_low = _mm512_test_epi64_mask(low, low);
+    let in_high = _mm512_test_epi64_mask(high, high);
+    // The first word with bits, or none of them.
+    let word = |some: u8, words: __m512i| {
+        _mm_cvtsi128_si64(_mm512_castsi512_si128(_mm512_maskz_compress_epi64(some, words)))
+    };
+    let (low, high) = (word(in_low, low), word(in_high, high));
+    let bits = select_unpredictable(in_low != 0, low, high).cast_unsigned();
+    let words = u32::from(in_low) | u32::from(in_high) << 8 | 1 << WORDS;
+    words.trailing_zeros() as usize * 64 + bits.trailing_zeros() as usize
 }
 
 #[inline]
