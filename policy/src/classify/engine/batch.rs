@@ -4,6 +4,7 @@
 
 use super::buckets::SLOTS;
 use super::family::{Family, Pair, Probe, edges, rest_of};
+use super::hint;
 use super::index::{Best, NOTHING};
 use super::rule::{Header, Hit};
 
@@ -48,6 +49,8 @@ pub(super) struct Scratch {
     /// What a header's hash for that table is made from.
     pub(super) factors: [[u64; WIDTH]; 2],
     pub(super) hashes: [u64; WIDTH],
+    /// See [`hint::of_header`].
+    pub(super) hints: [[u32; WIDTH]; 3],
     /// Headers with classes to be asked.
     pub(super) open: Lanes,
     /// Those of them for which there are not only records in the bucket of their hash.
@@ -58,8 +61,8 @@ pub(super) struct Scratch {
 /// Headers and the numbers of what they are to be compared with.
 #[derive(Debug)]
 pub(super) struct Pairs {
-    places: [u32; PAIRS],
-    numbers: [u32; PAIRS],
+    /// Numbers in the lower half, places in the upper one.
+    pairs: [u64; PAIRS],
     pub(super) count: usize,
 }
 
@@ -101,27 +104,36 @@ impl Lanes {
 impl Pairs {
     #[inline(always)]
     pub(super) fn push(&mut self, place: usize, number: u32) {
-        if let Some(([of, ..], [cell, ..])) = self.room() {
-            (*of, *cell) = (place as u32, number);
+        if let Some([pair, ..]) = self.room() {
+            *pair = u64::from(number) | (place as u64) << 32;
             self.count += 1;
         }
     }
 
     /// Where the next pairs go.
     #[inline(always)]
-    pub(super) fn room(&mut self) -> Option<(&mut [u32; VECTOR], &mut [u32; VECTOR])> {
-        let places = self.places.get_mut(self.count..)?.first_chunk_mut()?;
-        Some((places, self.numbers.get_mut(self.count..)?.first_chunk_mut()?))
+    pub(super) fn room(&mut self) -> Option<&mut [u64; VECTOR]> {
+        self.pairs.get_mut(self.count..)?.first_chunk_mut()
     }
 
     #[inline(always)]
     pub(super) fn get(&self) -> impl Iterator<Item = (usize, u32)> {
-        let pairs = self.places.iter().zip(&self.numbers).take(self.count);
-        pairs.map(|(place, number)| (*place as usize % WIDTH, *number))
+        let pairs = self.pairs.iter().take(self.count);
+        pairs.map(|pair| ((pair >> 32) as usize % WIDTH, *pair as u32))
     }
 }
 
 impl Scratch {
+    /// Works out the hints of a block's headers.
+    #[inline(always)]
+    pub(super) fn hint<A>(&mut self, block: &Block<A>) {
+        let [dst_ports, src_ports, protocols] = &mut self.hints;
+        let cells = dst_ports.iter_mut().zip(src_ports).zip(protocols);
+        for (((dst_port, src_port), protocol), rest) in cells.zip(&block.rest) {
+            [*dst_port, *src_port, *protocol] = hint::of_header(*rest);
+        }
+    }
+
     pub(super) const fn new() -> Self {
         Self {
             best: [NOTHING; WIDTH],
@@ -129,9 +141,10 @@ impl Scratch {
             tables: [0; WIDTH],
             factors: [[0; WIDTH]; 2],
             hashes: [0; WIDTH],
+            hints: [[0; WIDTH]; 3],
             open: Lanes::NONE,
             beyond: Lanes::NONE,
-            pairs: Pairs { places: [0; PAIRS], numbers: [0; PAIRS], count: 0 },
+            pairs: Pairs { pairs: [0; PAIRS], count: 0 },
         }
     }
 }

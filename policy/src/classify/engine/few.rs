@@ -51,7 +51,7 @@ impl Few {
         let mut block = Block::new();
         let others = block.fill(headers);
         if others {
-            hits.fill(None);
+            hits.iter_mut().zip(headers).for_each(|(hit, _)| *hit = None);
         }
         self.v4.find_all(&block, hits, vectors, |place, value| of(block.from(place), value));
         if others {

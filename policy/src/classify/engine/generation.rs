@@ -110,7 +110,7 @@ impl Generation {
         if !block.fill(headers) {
             return batch(&self.v4, &view, &block, headers, hits, scratch, vectors, &verify);
         }
-        hits.fill(None);
+        hits.iter_mut().zip(headers).for_each(|(hit, _)| *hit = None);
         batch(&self.v4, &view, &block, headers, hits, scratch, vectors, &verify);
         let mut block = Block::new();
         block.fill(headers);

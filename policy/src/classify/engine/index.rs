@@ -19,7 +19,7 @@ use super::words::Words;
 use super::zones::Zones;
 use std::hint::select_unpredictable;
 use std::sync::atomic::{
-    AtomicU32, AtomicU64,
+    AtomicBool, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed},
 };
 
@@ -37,6 +37,8 @@ pub(super) struct Index<A: Family> {
     pub(super) only: AtomicU32,
     /// Classes with rules that the shadows of others don't know of.
     pub(super) fresh: AtomicU64,
+    /// Whether so many rules share a key that batches go by hints.
+    pub(super) hinted: AtomicBool,
     /// Records before this one are in the order of decision: of a rule that was found among them
     /// those between the two can't decide before it.
     pub(super) sorted: AtomicU32,
@@ -151,6 +153,7 @@ impl<A: Family> Index<A> {
             best: Box::new(std::array::from_fn(|_| AtomicU32::new(u32::MAX))),
             only: AtomicU32::new(EMPTY),
             fresh: AtomicU64::new(0),
+            hinted: AtomicBool::new(false),
             sorted: AtomicU32::new(0),
         }
     }

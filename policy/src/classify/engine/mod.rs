@@ -4,7 +4,8 @@
 //! ```text
 //! rules ─► plan ─► words     for each field: classes of rules that can match
 //!           few    buckets   fingerprints under the hash of a table's key
-//!         tables   records   one rule each, compared field by field
+//!         tables   hint      what else than its key a rule asks for, beside its number
+//!                  records   one rule each, compared field by field
 //!                  shadows   where a better rule than a found one can be
 //!                  rounds    the same for many headers together, step by step
 //!                  publish   which rules count for a reader, and when memory is used again
@@ -23,6 +24,7 @@ mod choose;
 mod family;
 mod few;
 mod generation;
+mod hint;
 mod ids;
 mod index;
 mod ledger;
@@ -88,7 +90,7 @@ enum Places {
 }
 
 impl Engine {
-    /// An engine for these rules; of more than 2^31 the rest is left out.
+    /// An engine for these rules; of more than 2^24 the rest is left out.
     #[must_use]
     pub fn build(rules: &[Rule]) -> Self {
         Self::with_seeds(rules, SEEDS)
@@ -109,7 +111,7 @@ impl Engine {
     ) -> Self {
         let mut source = Source::new();
         let mut places = Vec::new();
-        for (rule, coarse) in rules.take(1 << 31) {
+        for (rule, coarse) in rules.take(ids::LIMIT) {
             // More pairs of zones than numbers: the rule can't be told apart, so it is left out.
             let Some(zones) = source.numbers.get(rule.from, rule.to) else { continue };
             let Parts { v4, v6 } = Parts::of(rule, zones, coarse);

@@ -45,6 +45,9 @@ impl<A: Family> Index<A> {
             return;
         }
         self.words.of_all(block, &mut scratch.classes, vectors);
+        if self.hinted.load(Relaxed) {
+            scratch.hint(block);
+        }
         scratch.best = [NOTHING; _];
         loop {
             vectors.open(&scratch.classes, block.count, &mut scratch.open);
@@ -110,14 +113,18 @@ impl<A: Family> Work for Ask<'_, A> {
 
     #[inline(always)]
     fn run<V: Vectors>(self, vectors: V) {
-        let Self { index, scratch: Scratch { best, hashes, open, beyond, pairs, .. } } = self;
+        let Self { index, scratch: Scratch { best, hashes, hints, open, beyond, pairs, .. } } =
+            self;
         (pairs.count, beyond.count) = (0, 0);
         let sorted = index.sorted.load(Relaxed);
+        let hinted = index.hinted.load(Relaxed);
         for place in open.get() {
             let (Some(hash), Some(best)) = (hashes.get(place), best.get(place)) else { continue };
             if let Some(bucket) = index.buckets.get(index.buckets.place(*hash)) {
                 let worse = ((*best as u32).min(sorted), sorted);
-                let more = vectors.candidates(bucket, fingerprint(*hash), worse, place, pairs);
+                let own = hints.each_ref().map(|column| column.get(place).copied().unwrap_or(0));
+                let header = (place, hinted.then_some(own));
+                let more = vectors.candidates(bucket, fingerprint(*hash), worse, header, pairs);
                 beyond.push(place, more);
             }
         }

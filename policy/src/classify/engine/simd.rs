@@ -15,6 +15,7 @@ use super::batch::{Fields, Lanes, Pairs, WIDTH};
 use super::boxes::{Boxes, LANES, Point};
 use super::buckets::Bucket;
 use super::family::Seeds;
+use super::hint::Hints;
 use super::plan::Columns;
 use super::small::{Row, WORDS};
 use super::tree::{Narrow, Wide};
@@ -34,14 +35,14 @@ pub(super) trait Vectors: Copy {
     fn below_wide(self, node: &Wide, value: u128) -> usize;
     /// The first bit that all rows have, or more than the last one.
     fn first<const N: usize>(self, rows: [&Row; N]) -> usize;
-    /// Pairs the header at this place of a block with the records under a fingerprint but those
-    /// between two; says whether there is more, in piles or the next bucket.
+    /// Pairs a header of a block with the records under a fingerprint but those between two, and if it
+    /// has hints but those that ask for another; says whether there is more, in piles or the next bucket.
     fn candidates(
         self,
         bucket: &Bucket,
         fingerprint: u8,
         between: (u32, u32),
-        place: usize,
+        header: (usize, Option<Hints>),
         pairs: &mut Pairs,
     ) -> bool;
     /// For each header of a block the classes that can match, see [`super::words`]; `any` are
@@ -139,10 +140,10 @@ impl Vectors for Plain {
         bucket: &Bucket,
         fingerprint: u8,
         (low, high): (u32, u32),
-        place: usize,
+        (place, hints): (usize, Option<Hints>),
         pairs: &mut Pairs,
     ) -> bool {
-        bucket.candidates(fingerprint, |number| {
+        bucket.candidates(fingerprint, hints, |number| {
             if number <= low || high <= number {
                 pairs.push(place, number);
             }

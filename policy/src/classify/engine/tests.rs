@@ -7,6 +7,7 @@ use crate::matching::PortRange;
 use crate::prefix::Prefix;
 use crate::zone::{ZoneId, ZoneSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::Ordering::Relaxed;
 
 struct Random(u64);
 
@@ -98,4 +99,61 @@ fn plain_code_gives_the_answers_of_a_scan_and_of_vector_instructions() {
         }
         assert!(plain.iter().flatten().count() > 0);
     }
+}
+
+/// Three rules and more for each of some pairs of hosts: one for a destination port, one for a source
+/// port, one for a protocol, one for all.
+fn crowded(hosts: u32) -> Vec<Rule> {
+    let host = |number: u32| Prefix { bits: 0x0a00_0000 + number, len: 32 };
+    let rule = |number: u32, kind: u32| Rule {
+        order: number * 4 + kind,
+        networks: Networks::V4 { src: host(number), dst: host(number + 1) },
+        protocol: (kind == 2).then_some(17),
+        src_port: if kind == 1 { PortRange::only((number % 5) as u16) } else { PortRange::ANY },
+        dst_port: if kind == 0 { PortRange::only((number % 7) as u16) } else { PortRange::ANY },
+        from: ZoneSet::ALL,
+        to: ZoneSet::ALL,
+        value: u64::from(number * 4 + kind),
+    };
+    let last = |number: u32| if number.is_multiple_of(3) { 4 } else { 3 };
+    (0..hosts).flat_map(|number| (0..last(number)).map(move |kind| rule(number, kind))).collect()
+}
+
+#[test]
+fn rules_that_share_a_key_are_found_by_their_hints() {
+    let mut random = Random(22);
+    let rules = crowded(1000);
+    let engine = Engine::build(&rules);
+    assert!(engine.few.is_none() && engine.generation.v4.hinted.load(Relaxed));
+    let headers: Vec<Header> = (0..20_000)
+        .map(|_| {
+            let number = random.below(1000) as u32;
+            let address = |number| IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + number));
+            let tuple = Tuple {
+                src: address(number),
+                dst: address(number + 1),
+                protocol: [6, 17][random.below(2) as usize],
+                src_port: random.below(6) as u16,
+                dst_port: random.below(8) as u16,
+            };
+            Header { tuple, from: ZoneId::OUTSIDE, to: ZoneId::SELF }
+        })
+        .collect();
+    let mut hits = vec![None; headers.len()];
+    let mut kinds = [0; 5];
+    for plain in [true, false] {
+        let all = |_: &Header, _: u64| true;
+        let many = Many { engine: &engine, headers: &headers, hits: &mut hits, verify: all };
+        if plain {
+            many.run(Plain)
+        } else {
+            work(many)
+        }
+        for (header, hit) in headers.iter().zip(&hits) {
+            let first = rules.iter().find(|rule| rule.matches(header));
+            assert_eq!(hit.map(|hit| hit.value), first.map(|rule| rule.value), "{header:?}");
+            kinds[first.map_or(4, |rule| rule.order as usize % 4)] += 1;
+        }
+    }
+    assert!(kinds.iter().all(|answers| *answers > 100), "{kinds:?}");
 }

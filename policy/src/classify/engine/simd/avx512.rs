@@ -8,6 +8,7 @@ use super::super::batch::{Fields, Lanes, Pairs, WIDTH};
 use super::super::boxes::{Boxes, Point};
 use super::super::buckets::Bucket;
 use super::super::family::Seeds;
+use super::super::hint::Hints;
 use super::super::plan::Columns;
 use super::super::small::{Row, WORDS};
 use super::super::tree::{Narrow, Wide};
@@ -100,11 +101,11 @@ impl Vectors for Avx512 {
         bucket: &Bucket,
         fingerprint: u8,
         between: (u32, u32),
-        place: usize,
+        header: (usize, Option<Hints>),
         pairs: &mut Pairs,
     ) -> bool {
         // SAFETY: as above.
-        unsafe { candidates_avx512(bucket, fingerprint, between, place, pairs) }
+        unsafe { candidates_avx512(bucket, fingerprint, between, header, pairs) }
     }
 
     #[inline(always)]

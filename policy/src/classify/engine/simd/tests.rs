@@ -2,8 +2,9 @@
 
 use super::super::batch::{Block, Scratch};
 use super::super::boxes::Bounds;
-use super::super::buckets::{Buckets, PILE};
+use super::super::buckets::Buckets;
 use super::super::family::Pair;
+use super::super::hint::Hints;
 use super::*;
 
 struct Random(u64);
@@ -193,20 +194,20 @@ fn tables_and_factors_of_a_block_are_those_of_its_headers() {
 }
 
 /// Which records of a bucket are candidates, and whether there is more.
-struct Candidates<'a>(&'a Bucket, u8, (u32, u32));
+struct Candidates<'a>(&'a Bucket, u8, (u32, u32), Option<Hints>);
 
 impl Work for Candidates<'_> {
     type Output = (Vec<(usize, u32)>, bool);
 
     fn run<V: Vectors>(self, vectors: V) -> Self::Output {
         let Scratch { mut pairs, .. } = Scratch::new();
-        let more = vectors.candidates(self.0, self.1, self.2, 5, &mut pairs);
+        let more = vectors.candidates(self.0, self.1, self.2, (5, self.3), &mut pairs);
         (pairs.get().collect(), more)
     }
 }
 
 #[test]
-fn candidates_of_a_bucket_leave_out_piles_and_those_between() {
+fn candidates_of_a_bucket_leave_out_piles_those_between_and_those_with_other_hints() {
     let mut random = Random(14);
     let mut found = 0;
     for _ in 0..2000 {
@@ -214,26 +215,34 @@ fn candidates_of_a_bucket_leave_out_piles_and_those_between() {
         let hash = |mark: u64| mark << 56;
         let mut numbers = Vec::new();
         for _ in 0..random.next() % 20 {
-            let pile = if random.next().is_multiple_of(8) { PILE } else { 0 };
-            let number = (random.next() % 40) as u32 | pile;
+            let number = (random.next() % 40) as u32;
             let mark = 1 + random.next() % 3;
-            assert!(buckets.insert(hash(mark), number));
-            numbers.push((mark, number));
+            let hint = [0, 1, 31, 32, 47, 48, 63][random.next() as usize % 7];
+            if random.next().is_multiple_of(8) {
+                assert!(buckets.insert_pile(hash(mark), number));
+                numbers.push((mark, None, 0));
+            } else {
+                assert!(buckets.insert(hash(mark), number, hint));
+                numbers.push((mark, Some(number), hint));
+            }
         }
         numbers.truncate(12);
         let (low, high) = ((random.next() % 40) as u32, (random.next() % 40) as u32);
         let bucket = buckets.get(0).unwrap();
+        let hints = [None, Some([1, 47, 48]), Some([31, 32, 63])][random.next() as usize % 3];
         for mark in 1..4_u64 {
-            let of = || numbers.iter().filter(|(own, _)| *own == mark).map(|(_, number)| *number);
+            let of = || numbers.iter().filter(|(own, ..)| *own == mark);
             let wanted: Vec<(usize, u32)> = of()
-                .filter(|number| *number < PILE && (*number <= low || high <= *number))
+                .filter(|(.., hint)| hints.is_none_or(|own| *hint == 0 || own.contains(hint)))
+                .filter_map(|(_, number, _)| *number)
+                .filter(|number| *number <= low || high <= *number)
                 .map(|number| (5, number))
                 .collect();
-            let between = (low, high);
-            let vectors = work(Candidates(bucket, mark as u8, between));
-            assert_eq!(vectors, Candidates(bucket, mark as u8, between).run(Plain));
+            let one = || Candidates(bucket, mark as u8, (low, high), hints);
+            let vectors = work(one());
+            assert_eq!(vectors, one().run(Plain));
             assert_eq!(vectors.0, wanted);
-            assert!(vectors.1 || of().all(|number| number < PILE));
+            assert!(vectors.1 || of().all(|(_, number, _)| number.is_some()));
             found += wanted.len();
         }
     }

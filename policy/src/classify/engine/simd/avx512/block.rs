@@ -3,8 +3,9 @@
 //! Goes in and comes out: see [`Vectors`](super::super::Vectors).
 
 use super::super::super::batch::{Fields, Lanes, Pairs, WIDTH};
-use super::super::super::buckets::{Bucket, SLOTS};
+use super::super::super::buckets::{Bucket, HINT, RECORD, SLOTS};
 use super::super::super::family::{SCATTER, Seeds};
+use super::super::super::hint::Hints;
 use super::super::super::plan::{Columns, PORTS, SLOT_SHIFT};
 use super::super::super::words::Maps;
 use std::sync::atomic::AtomicU64;
@@ -184,19 +185,22 @@ pub(super) fn candidates_avx512(
     bucket: &Bucket,
     fingerprint: u8,
     (low, high): (u32, u32),
-    place: usize,
+    (place, hints): (usize, Option<Hints>),
     pairs: &mut Pairs,
 ) -> bool {
     use std::arch::x86_64::{
-        _mm_cmpeq_epi8_mask, _mm_extract_epi32, _mm_set1_epi8, _mm512_castsi512_si128,
-        _mm512_cmpge_epu32_mask, _mm512_cmplt_epi32_mask, _mm512_loadu_si512,
-        _mm512_maskz_compress_epi32, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_storeu_si512,
-        _mm512_sub_epi32,
+        _mm_cmpeq_epi8_mask, _mm_extract_epi32, _mm_set1_epi8, _mm256_storeu_si256,
+        _mm512_and_si512, _mm512_castsi512_si128, _mm512_castsi512_si256, _mm512_cmpge_epu32_mask,
+        _mm512_cmplt_epi32_mask, _mm512_cvtepu32_epi64, _mm512_extracti64x4_epi64,
+        _mm512_loadu_si512, _mm512_maskz_compress_epi32, _mm512_min_epu32, _mm512_or_si512,
+        _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_srli_epi32,
+        _mm512_storeu_si512, _mm512_sub_epi32, _mm512_testn_epi32_mask, _mm512_xor_si512,
     };
     // SAFETY: a bucket has 64 bytes. They are atomics that the writer may change meanwhile: the
     // processor loads each aligned word at once, and whichever it gets is right for a reader at its
     // update.
     let all = unsafe { _mm512_loadu_si512(std::ptr::from_ref(bucket).cast()) };
+    let each = |word: u32| _mm512_set1_epi32(word.cast_signed());
     let marks = _mm512_castsi512_si128(all);
     let equal = _mm_set1_epi8(fingerprint.cast_signed());
     let slots = _mm_cmpeq_epi8_mask(marks, equal) & ((1 << SLOTS) - 1);
@@ -205,22 +209,38 @@ pub(super) fn candidates_avx512(
     let slots = slots << 4;
     let piles = slots & _mm512_cmplt_epi32_mask(all, _mm512_setzero_si512());
     let mut records = slots & !piles;
+    if let Some(hints) = hints {
+        // What is 0 for a hint that the header has, or for none.
+        let hint = _mm512_srli_epi32::<HINT>(all);
+        let [a, b, c] = hints.map(|own| _mm512_xor_si512(hint, each(own)));
+        let strange = _mm512_min_epu32(_mm512_min_epu32(a, b), _mm512_min_epu32(c, hint));
+        records &= _mm512_testn_epi32_mask(strange, strange);
+    }
+    let numbers = _mm512_and_si512(all, each(RECORD));
     // Mostly none for all headers of a round, or for none.
     if low < high {
         // Those between: by their distance from the lower end.
         let start = low + 1;
-        let distance = _mm512_sub_epi32(all, _mm512_set1_epi32(start.cast_signed()));
-        let width = _mm512_set1_epi32((high - start).cast_signed());
-        records &= _mm512_cmpge_epu32_mask(distance, width);
+        let distance = _mm512_sub_epi32(numbers, each(start));
+        records &= _mm512_cmpge_epu32_mask(distance, each(high - start));
     }
-    if let Some((places, numbers)) = pairs.room() {
-        // SAFETY: each has room for sixteen numbers.
+    if let Some(room) = pairs.room() {
+        let packed = _mm512_maskz_compress_epi32(records, numbers);
+        let header = _mm512_set1_epi64((place as i64) << 32);
+        let paired = |numbers| _mm512_or_si512(_mm512_cvtepu32_epi64(numbers), header);
+        let first = paired(_mm512_castsi512_si256(packed));
+        let count = records.count_ones() as usize;
+        // SAFETY: there is room for sixteen pairs. Mostly there are few, and what is written for
+        // nothing costs time.
         unsafe {
-            let packed = _mm512_maskz_compress_epi32(records, all);
-            _mm512_storeu_si512(numbers.as_mut_ptr().cast(), packed);
-            _mm512_storeu_si512(places.as_mut_ptr().cast(), _mm512_set1_epi32(place as i32));
+            _mm256_storeu_si256(room.as_mut_ptr().cast(), _mm512_castsi512_si256(first));
+            if count > 4 {
+                let rest = paired(_mm512_extracti64x4_epi64::<1>(packed));
+                _mm512_storeu_si512(room.as_mut_ptr().cast(), first);
+                _mm512_storeu_si512(room.as_mut_ptr().add(8).cast(), rest);
+            }
         }
-        pairs.count += records.count_ones() as usize;
+        pairs.count += count;
     }
     more | (piles != 0)
 }
