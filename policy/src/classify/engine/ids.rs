@@ -10,8 +10,7 @@ pub(super) type Place = [u32; 2];
 
 const FREE: Place = [EMPTY; 2];
 
-/// Ids that there can be. With what is kept free for more, records have numbers of less than 2^25, see
-/// [`super::buckets`].
+/// Ids that there can be: so few that records' numbers fit into buckets, see [`super::generation`].
 pub(super) const LIMIT: usize = 1 << 24;
 
 #[derive(Debug)]

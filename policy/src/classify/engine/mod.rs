@@ -239,7 +239,7 @@ impl<F: Fn(&Header, u64) -> bool> Work for Many<'_, F> {
         let blocks = headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH));
         let next = headers.chunks(WIDTH).skip(1).chain([&[] as &[_]]);
         for ((headers, hits), next) in blocks.zip(next) {
-            simd::prefetch_list(next);
+            simd::prefetch_all(next);
             match &engine.few {
                 Some(few) => few.lookup_batch(headers, hits, vectors, &verify),
                 None => {

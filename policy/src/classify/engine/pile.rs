@@ -95,9 +95,7 @@ impl Pile {
     #[inline]
     pub(super) fn prefetch(&self) {
         for nodes in self.trees() {
-            if let Some(root) = nodes.last() {
-                prefetch_all(root);
-            }
+            prefetch_all(nodes.last().as_slice());
         }
     }
 

@@ -144,11 +144,7 @@ impl<A: Family> Small<A> {
                 *rule = self.first(&rows, vectors, |value| verify(header, value)) as u16;
             }
         }
-        for (header, rule) in rules.iter().enumerate().take(count) {
-            if let Some(hit) = hits.get_mut(block.from(header)) {
-                *hit = self.hit(usize::from(*rule));
-            }
-        }
+        block.answer(rules.iter().map(|rule| self.hit(usize::from(*rule))), hits);
     }
 
     /// The rows of a header, by its places among the ranges of source and destination, and by the

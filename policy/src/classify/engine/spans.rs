@@ -6,7 +6,7 @@
 //!
 //! Most blocks of 64 ports are all in one range, and many are alike: each kind is kept once.
 
-use std::collections::HashMap;
+use ahash::AHashMap;
 
 /// Ports of a block.
 const BLOCK: usize = 64;
@@ -24,7 +24,7 @@ pub(super) struct Spans {
 impl Spans {
     /// From the last ports of all ranges but the last, rising; at most 65,535 of them.
     pub(super) fn new(ends: &[u16]) -> Self {
-        let (mut kinds, mut ranges) = (HashMap::new(), Vec::new());
+        let (mut kinds, mut ranges) = (AHashMap::new(), Vec::new());
         let mut ends = ends.iter().peekable();
         let mut range = 0;
         let mut port = 0..=u16::MAX;

@@ -9,7 +9,7 @@ use super::simd::Vectors;
 use std::fmt::Debug;
 
 /// The places of the headers of a block.
-pub(super) type Places = [u16; WIDTH];
+type Places = [u16; WIDTH];
 
 /// Numbers of 32 bits in one node.
 pub(super) const NARROW: usize = 16;
