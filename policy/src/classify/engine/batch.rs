@@ -4,7 +4,6 @@
 
 use super::buckets::SLOTS;
 use super::family::{Family, Pair, Probe, edges, rest_of};
-use super::hint;
 use super::index::{Best, NOTHING};
 use super::rule::{Header, Hit};
 
@@ -49,8 +48,8 @@ pub(super) struct Scratch {
     /// What a header's hash for that table is made from.
     pub(super) factors: [[u64; WIDTH]; 2],
     pub(super) hashes: [u64; WIDTH],
-    /// See [`hint::of_header`].
-    pub(super) hints: [[u32; WIDTH]; 3],
+    /// The seat of a header's key in that table, see [`super::seats`].
+    pub(super) numbers: [u32; WIDTH],
     /// Headers with classes to be asked.
     pub(super) open: Lanes,
     /// Those of them for which there are not only records in the bucket of their hash.
@@ -124,16 +123,6 @@ impl Pairs {
 }
 
 impl Scratch {
-    /// Works out the hints of a block's headers.
-    #[inline(always)]
-    pub(super) fn hint<A>(&mut self, block: &Block<A>) {
-        let [dst_ports, src_ports, protocols] = &mut self.hints;
-        let cells = dst_ports.iter_mut().zip(src_ports).zip(protocols);
-        for (((dst_port, src_port), protocol), rest) in cells.zip(&block.rest) {
-            [*dst_port, *src_port, *protocol] = hint::of_header(*rest);
-        }
-    }
-
     pub(super) const fn new() -> Self {
         Self {
             best: [NOTHING; WIDTH],
@@ -141,7 +130,7 @@ impl Scratch {
             tables: [0; WIDTH],
             factors: [[0; WIDTH]; 2],
             hashes: [0; WIDTH],
-            hints: [[0; WIDTH]; 3],
+            numbers: [0; WIDTH],
             open: Lanes::NONE,
             beyond: Lanes::NONE,
             pairs: Pairs { pairs: [0; PAIRS], count: 0 },

@@ -1,15 +1,9 @@
 //! One hash table for all tables of a family: buckets of a cache line, twelve fingerprints that are
-//! compared at once, and the numbers of the records they belong to, each with a hint.
-//!
-//! ```text
-//! number of a record   0 to 24, hint << 25
-//! number of a pile     0 to 30, 1 << 31
-//! ```
+//! compared at once, and the numbers of the records they belong to.
 //!
 //! A full bucket gives what it can't hold to the next, and keeps a bit for that fingerprint, so that
 //! lookups go on only where there may be something.
 
-use super::hint::{self, Hints};
 use super::simd;
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -22,10 +16,6 @@ pub(super) const SLOTS: u32 = 12;
 const FILLED: usize = 7;
 /// A number from this one on belongs to a pile.
 pub(super) const PILE: u32 = 1 << 31;
-/// Where a record's hint is.
-pub(super) const HINT: u32 = 31 - hint::BITS;
-/// A record's number.
-pub(super) const RECORD: u32 = (1 << HINT) - 1;
 
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
@@ -59,23 +49,14 @@ impl Bucket {
         (slots, (high >> 32) as u32 & 1 << (fingerprint & 31) != 0)
     }
 
-    /// Calls `each` with the numbers of records under a fingerprint, of those only that a header with
-    /// these hints can match if there are any; says whether there is more, in piles or the next bucket.
+    /// Calls `each` with the numbers of records under a fingerprint; says whether there is more, in
+    /// piles or the next bucket.
     #[inline]
-    pub(super) fn candidates(
-        &self,
-        fingerprint: u8,
-        hints: Option<Hints>,
-        mut each: impl FnMut(u32),
-    ) -> bool {
+    pub(super) fn candidates(&self, fingerprint: u8, mut each: impl FnMut(u32)) -> bool {
         let (mut slots, mut more) = self.find(fingerprint);
         while slots != 0 {
-            match self.hinted(slots.trailing_zeros()) {
-                Some(number) if number < PILE => {
-                    if hints.is_none_or(|hints| hint::allows(hints, number >> HINT)) {
-                        each(number & RECORD);
-                    }
-                }
+            match self.number(slots.trailing_zeros()) {
+                Some(number) if number < PILE => each(number),
                 _ => more = true,
             }
             slots &= slots - 1;
@@ -83,15 +64,8 @@ impl Bucket {
         more
     }
 
-    /// A record's or a pile's number.
     #[inline]
     pub(super) fn number(&self, slot: u32) -> Option<u32> {
-        let number = self.hinted(slot)?;
-        Some(if number < PILE { number & RECORD } else { number })
-    }
-
-    #[inline]
-    fn hinted(&self, slot: u32) -> Option<u32> {
         // Whoever sees the number of a new pile sees the pile.
         self.numbers.get(slot as usize).map(|number| number.load(Acquire))
     }
@@ -182,17 +156,8 @@ impl Buckets {
         }
     }
 
-    /// Puts a record's number under a hash; says no when every bucket is full. Writer only.
-    pub(super) fn insert(&self, hash: u64, number: u32, hint: u32) -> bool {
-        self.put(hash, number | hint << HINT)
-    }
-
-    /// Puts a pile's number under a hash; says no when every bucket is full. Writer only.
-    pub(super) fn insert_pile(&self, hash: u64, pile: u32) -> bool {
-        self.put(hash, PILE | pile)
-    }
-
-    fn put(&self, hash: u64, number: u32) -> bool {
+    /// Puts a number under a hash; says no when every bucket is full. Writer only.
+    pub(super) fn insert(&self, hash: u64, number: u32) -> bool {
         let fingerprint = fingerprint(hash);
         let start = self.place(hash);
         let mut place = start;

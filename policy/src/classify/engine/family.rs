@@ -77,10 +77,19 @@ pub(super) const SCATTER: u32 = 0x9e37_79b1;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seeds(pub(super) [u64; 4]);
 
+/// The beginning of a cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(super) struct Line;
+
 /// An address family.
 pub(super) trait Family: Word + Send + Sync + 'static {
     /// A pair of addresses in memory that is read while it is written.
     type Cell: Debug + Default + Send + Sync;
+
+    /// Something without size that begins where [`Seat`](super::seat::Seat)s should.
+    type Line: Clone + Copy + Debug + Send + Sync;
+    const LINE: Self::Line;
 
     /// The addresses of a header, if both are of this family.
     fn addresses(header: &Header) -> Option<Pair<Self>>;
@@ -112,6 +121,8 @@ pub(super) trait Family: Word + Send + Sync + 'static {
 
 impl Family for u32 {
     type Cell = AtomicU64;
+    type Line = Line;
+    const LINE: Line = Line;
 
     #[inline(always)]
     fn addresses(header: &Header) -> Option<Pair<Self>> {
@@ -182,6 +193,8 @@ impl Family for u32 {
 
 impl Family for u128 {
     type Cell = [AtomicU64; 4];
+    type Line = ();
+    const LINE: () = ();
 
     #[inline(always)]
     fn addresses(header: &Header) -> Option<Pair<Self>> {

@@ -3,9 +3,7 @@
 //! A generation takes updates in place until it is full; then the writer builds the next.
 
 use super::batch::{Block, Scratch};
-use super::buckets::RECORD;
 use super::family::{Family, Pair, Probe, Seeds, rest_of};
-use super::ids::LIMIT;
 use super::index::{Index, View};
 use super::publish::{Clock, Flux};
 use super::record::Entry;
@@ -168,19 +166,6 @@ pub(super) fn of(header: &Header) -> InFamily {
     }
 }
 
-/// Rules that a new generation of a writer has room for beside those that there are.
-pub(super) const fn spare(rules: usize) -> usize {
-    rules / 2 + 4096
-}
-
-/// Records for rules, and for more of them.
-const fn room(rules: usize, spare: usize) -> usize {
-    rules + rules / 16 + spare
-}
-
-// A record's number has to fit into a bucket.
-const _: () = assert!(room(LIMIT, spare(LIMIT)) <= RECORD as usize);
-
 /// The index of one family.
 fn build<A: Family>(
     entries: &[Entry<A>],
@@ -190,7 +175,7 @@ fn build<A: Family>(
 ) -> Index<A> {
     // A family without rules is left without memory, until it gets its first.
     let spare = if entries.is_empty() && spare < 4096 { 0 } else { spare };
-    let room = room(entries.len(), spare);
+    let room = entries.len() + entries.len() / 16 + spare;
     // Each time a pile is made anew it takes memory that is free with the generation only.
     let mut piled = room * 4 + 16_384;
     loop {

@@ -1,119 +1,190 @@
-//! What a header must have to match a rule, beyond the key of the rule's table, in six bits.
+//! What a header must have to match a rule, beyond the key of the rule's table, in one byte.
 //!
-//! They stand beside a rule's number in its bucket, so that of the rules that share a key most that
-//! don't match needn't be looked up. One thing of each rule: the first of these that is one value
-//! and not a part of the key already.
+//! Of rules that share a key, hints say which needn't be compared. The hint of a rule is one thing
+//! that it asks for, see [`super::hinting`]; a header has one of each kind.
 //!
 //! ```text
-//! 0         nothing
-//! 1 to 31   destination port
-//! 32 to 47  source port
-//! 48 to 63  protocol
+//! 0            nothing
+//! 1 to 63      destination port
+//! 64 to 127    source port
+//! 128 to 191   protocol
+//! 192 to 254   the part of an address that the key's view shows
 //! ```
 
-use super::plan::{DST_PORT, SRC_PORT, Shape};
+use super::family::{Family, Pair, Probe, rest};
+use super::plan::Side;
 use super::record::Entry;
+use crate::matching::PortRange;
+use std::hint::select_unpredictable;
 
-/// Bits of a hint.
-pub(super) const BITS: u32 = 6;
+/// The hint of a rule that nothing is known of.
+pub(super) const NONE: u8 = 0;
+/// What no rule has, nor a header.
+pub(super) const NOBODY: u8 = 255;
 
-/// The hints of the rules that a header can match, beside 0.
-pub(super) type Hints = [u32; 3];
+/// The hints of the rules that a header can match, beside [`NONE`].
+pub(super) type Hints = [u8; 4];
 
-/// The hint of a rule in a table of this shape.
-pub(super) fn of_rule<A>(entry: &Entry<A>, table: Shape) -> u32 {
-    let own = Shape::of(entry).rest & !table.rest;
-    match entry.protocol {
-        _ if own & DST_PORT != 0 => dst_port(entry.dst_port.low()),
-        _ if own & SRC_PORT != 0 => src_port(entry.src_port.low()),
-        Some(number) => protocol(number),
-        None => 0,
+/// The part of addresses that hints of a key's rules are made of: the first bits of one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct View(u8);
+
+const DST: u8 = 128;
+
+impl View {
+    /// Of so many bits, up to 128 and not 0.
+    pub(super) const fn new(side: Side, len: u8) -> Self {
+        let side = match side {
+            Side::Src => 0,
+            Side::Dst => DST,
+        };
+        Self(len.saturating_sub(1) & !DST | side)
+    }
+
+    pub(super) const fn byte(self) -> u8 {
+        self.0
+    }
+
+    pub(super) const fn side(self) -> Side {
+        if self.0 & DST == 0 { Side::Src } else { Side::Dst }
+    }
+
+    pub(super) const fn len(self) -> u8 {
+        (self.0 & !DST) + 1
+    }
+
+    /// The hint of a rule, or [`NONE`] if it says less of the address than the view shows.
+    pub(super) fn of_rule<A: Family>(self, rule: &Entry<A>) -> u8 {
+        if self.side().of(rule).1 >= self.len() { self.of(rule.addresses) } else { NONE }
+    }
+
+    /// The hint of a header with these addresses.
+    #[inline(always)]
+    pub(super) fn of<A: Family>(self, addresses: Pair<A>) -> u8 {
+        let Pair { src, dst } = addresses;
+        let address = select_unpredictable(self.0 & DST == 0, src, dst);
+        let bits = (address.scatter(self.len()) >> 26) as u8;
+        192 + bits.min(62)
     }
 }
 
-/// The hints of a header, from [`Probe::rest`](super::family::Probe::rest).
+/// The hints of a header under a view.
 #[inline(always)]
-pub(super) fn of_header(rest: u64) -> Hints {
-    let ports = (rest as u16, (rest >> 16) as u16);
-    [dst_port(ports.1), src_port(ports.0), protocol((rest >> 32) as u8)]
+pub(super) fn of_header<A: Family>(probe: &Probe<A>, view: View) -> Hints {
+    let (src, dst) = (probe.rest as u16, (probe.rest >> 16) as u16);
+    [dst_port(dst), src_port(src), protocol(probe.protocol()), view.of(probe.addresses)]
 }
 
-/// Whether a rule with a hint can match a header with these.
-#[inline]
-pub(super) fn allows(hints: Hints, hint: u32) -> bool {
-    hint == 0 || hints.contains(&hint)
+/// The hints of a rule's ports and protocol, or [`NONE`].
+pub(super) fn of_fields<A: Family>(rule: &Entry<A>) -> [u8; 3] {
+    let of = |ports: PortRange, hint: fn(u16) -> u8| {
+        if ports.low() == ports.high() { hint(ports.low()) } else { NONE }
+    };
+    let protocol = rule.protocol.map_or(NONE, protocol);
+    [of(rule.dst_port, dst_port), of(rule.src_port, src_port), protocol]
 }
 
-/// Some bits of a port, scattered: neighbours and even ports are frequent.
+/// A header that a rule matches.
+pub(super) fn like<A: Family>(rule: &Entry<A>) -> Probe<A> {
+    let ports = (rule.src_port.low(), rule.dst_port.low());
+    Probe::new(rule.addresses, rest(ports.0, ports.1, rule.protocol.unwrap_or(0)))
+}
+
+/// Six bits of a port, scattered: neighbours and even ports are frequent.
 #[inline(always)]
-const fn scatter(port: u16) -> u32 {
-    (port as u32).wrapping_mul(0x9e37_79b1)
+const fn scatter(port: u16) -> u8 {
+    ((port as u32).wrapping_mul(0x9e37_79b1) >> 26) as u8
 }
 
 #[inline(always)]
-const fn dst_port(port: u16) -> u32 {
-    let bits = scatter(port) >> 27;
+const fn dst_port(port: u16) -> u8 {
+    let bits = scatter(port);
     if bits == 0 { 1 } else { bits }
 }
 
 #[inline(always)]
-const fn src_port(port: u16) -> u32 {
-    32 | scatter(port) >> 28
+const fn src_port(port: u16) -> u8 {
+    64 | scatter(port)
 }
 
 #[inline(always)]
-const fn protocol(number: u8) -> u32 {
-    48 | (number ^ number >> 4) as u32 & 15
+const fn protocol(number: u8) -> u8 {
+    128 | (number ^ number >> 6) & 63
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::family::{Pair, rest};
+    use super::super::hinting::Hinting;
+    use super::super::plan::Shape;
     use super::super::record::ALL_ZONES;
     use super::*;
-    use crate::matching::PortRange;
+
+    /// Rules of all kinds, for addresses up to 8.
+    fn rules() -> Vec<Entry<u32>> {
+        let protocols = [None, Some(1), Some(6), Some(255)];
+        let ports = [PortRange::ANY, PortRange::only(0), PortRange::only(53)];
+        let networks = [(0, 0), (8, 32), (4, 30), (0, 31)];
+        let mut rules = Vec::new();
+        for protocol in protocols {
+            for (src_port, dst_port) in ports.iter().flat_map(|a| ports.map(|b| (*a, b))) {
+                for (src, dst) in networks.iter().flat_map(|a| networks.map(|b| (*a, b))) {
+                    rules.push(Entry {
+                        order: 0,
+                        src_len: src.1,
+                        dst_len: dst.1,
+                        addresses: Pair { src: src.0, dst: dst.0 },
+                        protocol,
+                        src_port,
+                        dst_port,
+                        zones: ALL_ZONES,
+                        coarse: false,
+                        value: 0,
+                    });
+                }
+            }
+        }
+        rules
+    }
+
+    fn matches(rule: &Entry<u32>, probe: &Probe<u32>) -> bool {
+        let (src, dst) = (probe.rest as u16, (probe.rest >> 16) as u16);
+        rule.protocol.is_none_or(|own| own == probe.protocol())
+            && (rule.src_port.contains(src) && rule.dst_port.contains(dst))
+            && u32::same(rule.addresses.src, probe.addresses.src, rule.src_len)
+            && u32::same(rule.addresses.dst, probe.addresses.dst, rule.dst_len)
+    }
 
     #[test]
     fn a_header_has_the_hints_of_all_rules_that_it_matches() {
-        let protocols = [None, Some(1), Some(6), Some(17), Some(255)];
-        let ports = [PortRange::ANY, PortRange::only(0), PortRange::only(53), PortRange::only(443)];
-        let shapes = [0, SRC_PORT, DST_PORT, SRC_PORT | DST_PORT];
-        let shapes = shapes.map(|rest| Shape { rest, ..Shape::ALL });
-        let (mut told, mut seen) = (0, 0);
-        for protocol in protocols {
-            for (src_port, dst_port) in ports.iter().flat_map(|a| ports.map(|b| (*a, b))) {
-                let entry = Entry::<u32> {
-                    order: 0,
-                    src_len: 0,
-                    dst_len: 0,
-                    addresses: Pair { src: 0, dst: 0 },
-                    protocol,
-                    src_port,
-                    dst_port,
-                    zones: ALL_ZONES,
-                    coarse: false,
-                    value: 0,
-                };
-                for shape in shapes.iter().filter(|shape| shape.holds(Shape::of(&entry))) {
-                    let hint = of_rule(&entry, *shape);
-                    assert!(hint >> BITS == 0);
-                    for number in 0..=u8::MAX {
-                        for (src, dst) in [(0, 53), (53, 443), (443, 0), (53, 53), (9, 9)] {
-                            let matches = protocol.is_none_or(|own| own == number)
-                                && src_port.contains(src)
-                                && dst_port.contains(dst);
-                            let allowed = allows(of_header(rest(src, dst, number)), hint);
-                            assert!(
-                                allowed || !matches,
-                                "{entry:?} {shape:?} {src} {dst} {number}"
-                            );
-                            told += usize::from(!allowed);
-                            seen += 1;
-                        }
+        let rules = rules();
+        let ports = [(0, 53), (53, 443), (53, 53)];
+        let (mut left, mut seen) = (0, 0);
+        for some in rules.chunks(7) {
+            let Hinting { view, hints } = Hinting::new(some, Shape::ALL);
+            assert_eq!(hints.len(), some.len());
+            for (src, dst) in (0..10).flat_map(|src| (0..10).map(move |dst| (src, dst))) {
+                for (ports, protocol) in ports.iter().flat_map(|p| [1, 6, 17].map(|n| (p, n))) {
+                    let probe = Probe::new(Pair { src, dst }, rest(ports.0, ports.1, protocol));
+                    let own = of_header(&probe, view);
+                    for (rule, hint) in some.iter().zip(&hints) {
+                        let allowed = *hint == NONE || own.contains(hint);
+                        assert!(allowed || !matches(rule, &probe), "{rule:?} {view:?} {probe:?}");
+                        left += usize::from(allowed);
+                        seen += 1;
                     }
                 }
             }
         }
-        assert!(told * 2 > seen, "{told} of {seen}");
+        assert!(left * 2 < seen, "{left} of {seen}");
+    }
+
+    #[test]
+    fn a_view_keeps_its_side_and_its_length() {
+        for len in 1..=128 {
+            for side in [Side::Src, Side::Dst] {
+                let view = View::new(side, len);
+                assert_eq!((view.side(), view.len()), (side, len));
+            }
+        }
     }
 }

@@ -10,8 +10,8 @@ pub(super) type Place = [u32; 2];
 
 const FREE: Place = [EMPTY; 2];
 
-/// Ids that there can be: so few that records' numbers fit into buckets, see [`super::generation`].
-pub(super) const LIMIT: usize = 1 << 24;
+/// Ids that there can be.
+pub(super) const LIMIT: usize = 1 << 31;
 
 #[derive(Debug)]
 pub(super) struct Ids {

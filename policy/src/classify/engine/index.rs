@@ -9,17 +9,18 @@
 use super::boxes::Point;
 use super::buckets::{Buckets, PILE, fingerprint};
 use super::family::{Family, Pair, Probe, Seeds};
+use super::packed::Compared;
 use super::piles::Piles;
 use super::plan::Plan;
 use super::publish::{Flux, NO_ORDER};
-use super::record::{ALL_ZONES, Compared, EMPTY, Entry, Record, Records};
+use super::record::{ALL_ZONES, EMPTY, Entry, Record, Records};
 use super::rule::Hit;
 use super::simd::{Vectors, Work, prefetch};
 use super::words::Words;
 use super::zones::Zones;
 use std::hint::select_unpredictable;
 use std::sync::atomic::{
-    AtomicBool, AtomicU32, AtomicU64,
+    AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed},
 };
 
@@ -37,8 +38,6 @@ pub(super) struct Index<A: Family> {
     pub(super) only: AtomicU32,
     /// Classes with rules that the shadows of others don't know of.
     pub(super) fresh: AtomicU64,
-    /// Whether so many rules share a key that batches go by hints.
-    pub(super) hinted: AtomicBool,
     /// Records before this one are in the order of decision: of a rule that was found among them
     /// those between the two can't decide before it.
     pub(super) sorted: AtomicU32,
@@ -153,7 +152,6 @@ impl<A: Family> Index<A> {
             best: Box::new(std::array::from_fn(|_| AtomicU32::new(u32::MAX))),
             only: AtomicU32::new(EMPTY),
             fresh: AtomicU64::new(0),
-            hinted: AtomicBool::new(false),
             sorted: AtomicU32::new(0),
         }
     }
@@ -176,7 +174,7 @@ impl<A: Family> Index<A> {
         let far = self.buckets.are_far();
         let sorted = if far { self.sorted.load(Relaxed) } else { 0 };
         while search.classes != 0 {
-            let hash = self.choose(probe, &mut search);
+            let hash = self.plan.choose(probe, &mut search);
             if far {
                 self.expect_next(probe, search);
             }
@@ -204,22 +202,11 @@ impl<A: Family> Index<A> {
     #[inline(always)]
     fn expect_next(&self, probe: &Probe<A>, mut search: Search) {
         if search.classes != 0 {
-            let hash = self.choose(probe, &mut search);
+            let hash = self.plan.choose(probe, &mut search);
             if let Some(bucket) = self.buckets.get(self.buckets.place(hash)) {
                 prefetch(bucket);
             }
         }
-    }
-
-    /// Chooses the next table and hashes the header for it.
-    #[inline(always)]
-    pub(super) fn choose(&self, probe: &Probe<A>, search: &mut Search) -> u64 {
-        let class = search.classes.trailing_zeros() as usize % 64;
-        let [first, ..] = &*self.plan.keys;
-        let key = self.plan.keys.get(class).unwrap_or(first);
-        search.table = key.classes;
-        search.classes &= !key.classes;
-        key.hash(probe.addresses, probe.rest, &self.plan.seeds)
     }
 
     /// The order with which an odd record that matches a header decides it, by whether its rule
@@ -300,7 +287,7 @@ impl<A: Family> Index<A> {
         verify: &impl Fn(u64) -> bool,
     ) {
         let Some(record) = self.records.get(number) else { return };
-        let Compared { matches, head } = record.compare(probe);
+        let Compared { matches, head } = record.packed().compare(probe);
         // One of another table is left to that table: the shadow of a rule takes for granted that
         // all with its key are compared, too.
         let mut matches = matches & (search.table >> head.class() & 1 != 0);

@@ -24,11 +24,15 @@ mod choose;
 mod family;
 mod few;
 mod generation;
+mod heap;
 mod hint;
+mod hinting;
 mod ids;
 mod index;
 mod ledger;
+mod list;
 mod overlaps;
+mod packed;
 mod pile;
 mod piles;
 mod place;
@@ -40,11 +44,17 @@ mod record;
 mod remains;
 mod rounds;
 mod rule;
+mod seat;
+mod seated;
+mod seats;
+mod settle;
+mod settled;
 mod shadow;
 mod simd;
 mod small;
 mod spans;
 mod spot;
+mod still;
 mod tree;
 mod words;
 mod writer;
@@ -58,8 +68,9 @@ pub use writer::Writer;
 use batch::{Scratch, WIDTH};
 use few::Few;
 use generation::{Generation, Parts, Source};
-use record::EMPTY;
+use record::{EMPTY, Entry};
 use simd::{Vectors, Work};
+use still::Still;
 use zones::Numbers;
 
 /// Secrets of the hash functions where nobody attacks; any numbers would do.
@@ -69,13 +80,23 @@ const SEEDS: [u64; 4] =
 /// Rules that are not changed any more.
 #[derive(Debug)]
 pub struct Engine {
-    generation: Generation,
-    /// Another form of the rules, if they are few.
-    few: Option<Few>,
+    form: Form,
     numbers: Numbers,
     places: Places,
     rules: usize,
     seeds: [u64; 4],
+}
+
+/// How the rules are kept.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "lookups in few rules are a step shorter so")]
+enum Form {
+    /// Few rules: rows of bits. The tables wait for changes.
+    Few(Few, Box<Generation>),
+    /// Each key has a seat.
+    Still(Box<Still>),
+    /// As while they change: seats for all keys weren't found.
+    Tables(Box<Generation>),
 }
 
 /// The records of the rules in both families, by the rules' places.
@@ -117,16 +138,21 @@ impl Engine {
             let Parts { v4, v6 } = Parts::of(rule, zones, coarse);
             places.push([put(&mut source.v4, v4), put(&mut source.v6, v6)]);
         }
-        let generation = Generation::build(&source, 0, seeds, 128);
+        let generation = Generation::build(&source, 0, seeds, SPARE);
         let rules = places.len();
         let places = match (source.v4.len(), source.v6.len()) {
             (count, 0) if count == rules => Places::V4,
             (0, count) if count == rules => Places::V6,
             _ => Places::Both(places),
         };
-        let numbers = source.numbers;
-        let few = Few::new(&source.v4, &source.v6, &numbers);
-        Self { generation, few, numbers, places, rules, seeds }
+        let form = match Few::new(&source.v4, &source.v6, &source.numbers) {
+            Some(few) => Form::Few(few, Box::new(generation)),
+            None => match Still::of(generation, &source.numbers) {
+                Some(still) => Form::Still(Box::new(still)),
+                None => Form::Tables(Box::new(Generation::build(&source, 0, seeds, SPARE))),
+            },
+        };
+        Self { form, numbers: source.numbers, places, rules, seeds }
     }
 
     /// The first rule that matches.
@@ -144,12 +170,21 @@ impl Engine {
     #[must_use]
     pub fn share(self) -> (Writer, Reader) {
         let one = |number: usize| u32::try_from(number).unwrap_or(EMPTY);
-        let places = match self.places {
-            Places::V4 => (0..self.rules).map(|n| [one(n), EMPTY]).collect(),
-            Places::V6 => (0..self.rules).map(|n| [EMPTY, one(n)]).collect(),
+        let (v4, v6) = self.source();
+        let Self { form, numbers, places, rules, seeds } = self;
+        let places = match places {
+            Places::V4 => (0..rules).map(|n| [one(n), EMPTY]).collect(),
+            Places::V6 => (0..rules).map(|n| [EMPTY, one(n)]).collect(),
             Places::Both(places) => places,
         };
-        let writer = Writer::new(self.generation, places, self.numbers, self.seeds);
+        let (generation, numbers) = match form {
+            Form::Few(_, generation) | Form::Tables(generation) => (*generation, numbers),
+            Form::Still(_) => {
+                let source = Source { v4, v6, numbers };
+                (Generation::build(&source, 0, seeds, SPARE), source.numbers)
+            }
+        };
+        let writer = Writer::new(generation, places, numbers, seeds);
         let reader = writer.reader();
         (writer, reader)
     }
@@ -173,13 +208,34 @@ impl Engine {
             Places::Both(places) => size_of_val(places.as_slice()),
             Places::V4 | Places::V6 => 0,
         };
-        self.generation.memory() + places + self.few.as_ref().map_or(0, Few::memory)
+        places
+            + match &self.form {
+                Form::Few(few, generation) => few.memory() + generation.memory(),
+                Form::Still(still) => still.memory(),
+                Form::Tables(generation) => generation.memory(),
+            }
     }
 
     /// Hash tables that a lookup of an IPv4 and of an IPv6 header may have to ask.
     #[must_use]
     pub fn tables(&self) -> (usize, usize) {
-        (self.generation.v4.plan.tables.len(), self.generation.v6.plan.tables.len())
+        let (v4, v6) = match &self.form {
+            Form::Few(_, generation) | Form::Tables(generation) => {
+                (&generation.v4.plan, &generation.v6.plan)
+            }
+            Form::Still(still) => (&still.v4.plan, &still.v6.plan),
+        };
+        (v4.tables.len(), v6.tables.len())
+    }
+
+    /// The rules as they were built.
+    fn source(&self) -> (Vec<Entry<u32>>, Vec<Entry<u128>>) {
+        match &self.form {
+            Form::Few(_, generation) | Form::Tables(generation) => {
+                (generation.v4.records.entries(), generation.v6.records.entries())
+            }
+            Form::Still(still) => (still.v4.entries(), still.v6.entries()),
+        }
     }
 
     /// Like [`Self::lookup`]; `verify` says for a coarse rule's value whether the header matches.
@@ -214,9 +270,10 @@ impl<F: Fn(u64) -> bool> Work for One<'_, F> {
     #[inline(always)]
     fn run<V: Vectors>(self, vectors: V) -> Option<Hit> {
         let Self { engine, header, verify } = self;
-        match &engine.few {
-            Some(few) => few.lookup(header, vectors, verify),
-            None => engine.generation.lookup(header, STEADY, vectors, verify),
+        match &engine.form {
+            Form::Few(few, _) => few.lookup(header, vectors, verify),
+            Form::Still(still) => still.lookup(header, vectors, verify),
+            Form::Tables(generation) => generation.lookup(header, STEADY, vectors, verify),
         }
     }
 }
@@ -240,10 +297,12 @@ impl<F: Fn(&Header, u64) -> bool> Work for Many<'_, F> {
         let next = headers.chunks(WIDTH).skip(1).chain([&[] as &[_]]);
         for ((headers, hits), next) in blocks.zip(next) {
             simd::prefetch_all(next);
-            match &engine.few {
-                Some(few) => few.lookup_batch(headers, hits, vectors, &verify),
-                None => {
-                    let generation = &engine.generation;
+            match &engine.form {
+                Form::Few(few, _) => few.lookup_batch(headers, hits, vectors, &verify),
+                Form::Still(still) => {
+                    still.lookup_batch(headers, hits, &mut scratch, vectors, &verify);
+                }
+                Form::Tables(generation) => {
                     generation.lookup_batch(headers, hits, STEADY, &mut scratch, vectors, &verify);
                 }
             }
@@ -251,6 +310,8 @@ impl<F: Fn(&Header, u64) -> bool> Work for Many<'_, F> {
     }
 }
 
+/// Rules that tables have room for beside those that they were built with.
+const SPARE: usize = 128;
 /// The update at which all rules count that didn't go.
 const STEADY: u64 = u64::MAX - 1;
 

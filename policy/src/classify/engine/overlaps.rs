@@ -9,7 +9,6 @@
 use super::Engine;
 use super::family::Family;
 use super::generation::Parts;
-use super::index::Index;
 use super::record::Entry;
 use super::rule::{Hit, Rule};
 use super::zones::Numbers;
@@ -18,18 +17,25 @@ use crate::zone::ZoneSet;
 
 /// Finds the rules of an engine that overlap others.
 #[derive(Debug)]
-pub struct Overlaps<'e> {
-    engine: &'e Engine,
-    v4: Tree<u32>,
-    v6: Tree<u128>,
+pub struct Overlaps {
+    v4: Of<u32>,
+    v6: Of<u128>,
 }
 
-impl<'e> Overlaps<'e> {
+/// The rules of one family.
+#[derive(Debug)]
+struct Of<A: Family> {
+    tree: Tree<A>,
+    /// What their hits carry, by their numbers in the tree.
+    values: Vec<u64>,
+}
+
+impl Overlaps {
     /// Sorts the rules of an engine. Takes about as long as building it.
     #[must_use]
-    pub fn new(engine: &'e Engine) -> Self {
-        let (generation, numbers) = (&engine.generation, &engine.numbers);
-        Self { engine, v4: tree(&generation.v4, numbers), v6: tree(&generation.v6, numbers) }
+    pub fn new(engine: &Engine) -> Self {
+        let (v4, v6) = engine.source();
+        Self { v4: Of::new(&v4, &engine.numbers), v6: Of::new(&v6, &engine.numbers) }
     }
 
     /// The rules with a lower order that match some of the headers that this one matches, by order.
@@ -46,16 +52,13 @@ impl<'e> Overlaps<'e> {
     }
 
     fn all(&self, rule: &Rule, orders: (u32, u32)) -> Vec<Hit> {
-        let generation = &self.engine.generation;
         let Parts { v4, v6 } = Parts::of(rule, 0, false);
         let mut hits = Vec::new();
         if let Some(entry) = v4 {
-            let bounds = bounds(&entry, (rule.from, rule.to));
-            find(&self.v4, &generation.v4, &bounds, orders, &mut hits);
+            self.v4.find(&bounds(&entry, (rule.from, rule.to)), orders, &mut hits);
         }
         if let Some(entry) = v6 {
-            let bounds = bounds(&entry, (rule.from, rule.to));
-            find(&self.v6, &generation.v6, &bounds, orders, &mut hits);
+            self.v6.find(&bounds(&entry, (rule.from, rule.to)), orders, &mut hits);
         }
         // A rule for both families can be found in both.
         hits.sort_unstable_by_key(|hit| (hit.order, hit.value));
@@ -64,29 +67,26 @@ impl<'e> Overlaps<'e> {
     }
 }
 
-fn tree<A: Family>(index: &Index<A>, numbers: &Numbers) -> Tree<A> {
-    let items = (0..index.records.len() as u32).filter_map(|number| {
-        let record = index.records.get(number).filter(|record| record.in_use())?;
-        let entry = record.entry::<A>();
-        let bounds = bounds(&entry, numbers.pair(entry.zones));
-        Some(Item { order: entry.order, rank: 0, number, bounds })
-    });
-    Tree::new(items.collect())
-}
+impl<A: Family> Of<A> {
+    fn new(entries: &[Entry<A>], numbers: &Numbers) -> Self {
+        let item = |(number, entry): (u32, &Entry<A>)| {
+            let bounds = bounds(entry, numbers.pair(entry.zones));
+            Item { order: entry.order, rank: 0, number, bounds }
+        };
+        Self {
+            tree: Tree::new((0..).zip(entries).map(item).collect()),
+            values: entries.iter().map(|entry| entry.value).collect(),
+        }
+    }
 
-fn find<A: Family>(
-    tree: &Tree<A>,
-    index: &Index<A>,
-    bounds: &Bounds<A>,
-    orders: (u32, u32),
-    hits: &mut Vec<Hit>,
-) {
-    let bounds = std::slice::from_ref(bounds);
-    let found = tree.search(Query { bounds, whole: false, orders, rank: 0 });
-    hits.extend(found.filter_map(|found| {
-        let value = index.records.get(found.number)?.value();
-        Some(Hit { order: found.order, value })
-    }));
+    fn find(&self, bounds: &Bounds<A>, orders: (u32, u32), hits: &mut Vec<Hit>) {
+        let bounds = std::slice::from_ref(bounds);
+        let found = self.tree.search(Query { bounds, whole: false, orders, rank: 0 });
+        hits.extend(found.filter_map(|found| {
+            let value = *self.values.get(found.number as usize)?;
+            Some(Hit { order: found.order, value })
+        }));
+    }
 }
 
 fn bounds<A: Family>(entry: &Entry<A>, (from, to): (ZoneSet, ZoneSet)) -> Bounds<A> {

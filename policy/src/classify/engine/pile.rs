@@ -163,6 +163,24 @@ impl Pile {
         numbers(&self.young).chain(self.later())
     }
 
+    /// Gives all records other numbers. Only while there is nobody else.
+    pub(super) fn renumber(&mut self, new: impl Fn(u32) -> u32) {
+        let Self { main, young, later, .. } = self;
+        let main = Arc::get_mut(main).into_iter().flat_map(|nodes| nodes.iter_mut());
+        for node in main.chain(young.iter_mut()).filter(|node| node.leaf) {
+            for number in node.below.iter_mut().filter(|number| **number != NONE) {
+                *number = new(*number);
+            }
+        }
+        for cell in later.iter_mut().map(AtomicU32::get_mut).filter(|number| **number != NONE) {
+            *cell = new(*cell);
+        }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.own_memory() + size_of_val(&*self.main)
+    }
+
     /// Without the large tree.
     pub(super) fn own_memory(&self) -> usize {
         size_of_val(&*self.young) + size_of_val(&*self.later)

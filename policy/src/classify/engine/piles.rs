@@ -131,6 +131,12 @@ impl Piles {
         Some(number)
     }
 
+    /// The piles, by number.
+    pub(super) fn into_piles(self) -> impl Iterator<Item = Pile> {
+        let chunks = self.chunks.into_iter().filter_map(OnceLock::into_inner);
+        chunks.flat_map(|chunk| chunk.piles).filter_map(OnceLock::into_inner)
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.count.load(Relaxed)

@@ -6,7 +6,6 @@
 use super::boxes::Bounds;
 use super::buckets::PILE;
 use super::family::{Family, Pair};
-use super::hint;
 use super::index::Index;
 use super::pile::{Item, Pile};
 use super::plan::{Table, low};
@@ -19,32 +18,27 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 
 /// Rules from which on one pile of all of them gives way to tables; some of them may be going.
 const MANY: usize = 512;
-/// When one in so many rules comes upon others with its key, hints are worth their time.
-const HINTED: usize = 5;
 
 impl<A: Family> Index<A> {
     /// Puts all rules in, each into the record of its place; says no when there was no room for the
     /// piles. Only while nobody reads.
     pub(super) fn fill(&self, entries: &[Entry<A>], numbers: &Numbers) -> bool {
         let mut heaps: Vec<(u64, Vec<u32>)> = Vec::new();
-        let mut sharing = 0;
         for (number, entry) in (0u32..).zip(entries) {
             let of = |heap: u32| heaps.get(heap as usize).map(|(hash, _)| *hash);
             let Some(spot) = self.spot(entry, of) else { continue };
             self.write(number, entry, spot.table, numbers.pair(entry.zones), 0);
             match spot.pile.and_then(|pile| heaps.get_mut(pile as usize)) {
                 _ if spot.alike < self.plan.chain => {
-                    sharing += usize::from(spot.alike > 0);
-                    self.hold(number, entry, spot.table, spot.hash);
+                    self.buckets.insert(spot.hash, number);
                 }
                 Some((_, heap)) => heap.push(number),
                 None => {
-                    self.buckets.insert_pile(spot.hash, heaps.len() as u32);
+                    self.buckets.insert(spot.hash, PILE | heaps.len() as u32);
                     heaps.push((spot.hash, vec![number]));
                 }
             }
         }
-        self.hinted.store(sharing * HINTED > entries.len(), Relaxed);
         self.gather(&mut heaps, entries);
         let sorted = entries.windows(2).take_while(|two| two.is_sorted_by_key(|entry| entry.order));
         self.sorted.store(entries.len().min(sorted.count() + 1) as u32, Relaxed);
@@ -84,21 +78,16 @@ impl<A: Family> Index<A> {
         for (number, _) in (0u32..).zip(&heaped).filter(|(_, heaped)| !**heaped) {
             if let Some((entry, table)) = self.table_of(number) {
                 let hash = table.hash(entry.addresses, low(&entry), &self.plan.seeds);
-                self.hold(number, &entry, table, hash);
+                self.buckets.insert(hash, number);
             }
         }
         for (pile, (hash, _)) in (0u32..).zip(&*heaps) {
-            self.buckets.insert_pile(*hash, pile);
+            self.buckets.insert(*hash, PILE | pile);
         }
     }
 
-    /// Puts a rule's record into the bucket of its hash in a table; says no when all are full.
-    fn hold(&self, number: u32, entry: &Entry<A>, table: &Table<A>, hash: u64) -> bool {
-        self.buckets.insert(hash, number, hint::of_rule(entry, table.shape()))
-    }
-
     /// The rule of a record, and its table.
-    fn table_of(&self, number: u32) -> Option<(Entry<A>, &Table<A>)> {
+    pub(super) fn table_of(&self, number: u32) -> Option<(Entry<A>, &Table<A>)> {
         let record = self.records.get(number)?;
         Some((record.entry(), self.plan.class_table(record.head().class())?))
     }
@@ -133,11 +122,11 @@ impl<A: Family> Index<A> {
         };
         self.cast_new(number, entry, meeting);
         if spot.alike < self.plan.chain {
-            return self.hold(number, entry, spot.table, spot.hash);
+            return self.buckets.insert(spot.hash, number);
         }
         let Some(pile) = spot.pile else {
             let pile = self.pile_up(spot.hash, std::iter::once(number), fluxes);
-            return pile.is_some_and(|pile| self.buckets.insert_pile(spot.hash, pile));
+            return pile.is_some_and(|pile| self.buckets.insert(spot.hash, PILE | pile));
         };
         let Some(old) = self.piles.get(pile) else { return false };
         if self.piles.push(pile, number, entry.order) {
@@ -187,7 +176,7 @@ impl<A: Family> Index<A> {
     }
 
     /// The hash of a rule's key in its table.
-    fn hash_of(&self, record: &Record<A::Cell>) -> Option<u64> {
+    pub(super) fn hash_of(&self, record: &Record<A::Cell>) -> Option<u64> {
         let table = self.plan.class_table(record.head().class())?;
         let entry = record.entry::<A>();
         Some(table.hash(entry.addresses, low(&entry), &self.plan.seeds))

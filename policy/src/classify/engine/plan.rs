@@ -5,7 +5,8 @@
 //! last table hashes nothing, so every rule fits it.
 
 use super::choose::choose;
-use super::family::{Family, Pair, Seeds, fold, joined, rest};
+use super::family::{Family, Pair, Probe, Seeds, fold, joined, rest};
+use super::index::Search;
 use super::record::Entry;
 
 /// Tables of one family, at most; each has at least one of the 64 classes.
@@ -96,6 +97,16 @@ pub(super) const SLOT_SHIFT: u32 = 8;
 pub(super) enum Side {
     Src,
     Dst,
+}
+
+impl Side {
+    /// A rule's network on this side.
+    pub(super) const fn of<A: Copy>(self, entry: &Entry<A>) -> (A, u8) {
+        match self {
+            Self::Src => (entry.addresses.src, entry.src_len),
+            Self::Dst => (entry.addresses.dst, entry.dst_len),
+        }
+    }
 }
 
 /// All bits of the source port, as in [`rest`].
@@ -204,6 +215,17 @@ impl<A: Family> Plan<A> {
     pub(super) fn class_table(&self, class: u8) -> Option<&Table<A>> {
         let place = self.of_class.get(usize::from(class))?;
         self.tables.get(usize::from(*place))
+    }
+
+    /// Chooses the next table and hashes the header for it.
+    #[inline(always)]
+    pub(super) fn choose(&self, probe: &Probe<A>, search: &mut Search) -> u64 {
+        let class = search.classes.trailing_zeros() as usize % 64;
+        let [first, ..] = &*self.keys;
+        let key = self.keys.get(class).unwrap_or(first);
+        search.table = key.classes;
+        search.classes &= !key.classes;
+        key.hash(probe.addresses, probe.rest, &self.seeds)
     }
 
     /// The class of a rule in a table: any would do, but rules that share an address share it, so

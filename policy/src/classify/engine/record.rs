@@ -1,13 +1,10 @@
 //! The rules of one family in memory, each in one record that readers and the writer share.
 //!
 //! ```text
-//! addresses  1 word for IPv4, 4 for IPv6
-//! ports      bounds of the ports, see [`edges`]
-//! order      order | bits that source << 32 and destination << 40 leave open | protocol << 48
-//!            | whether the protocol counts << 56 | class << 57 | odd << 63
-//! state      zones | coarse << 24 | on a pile << 25 | flux << 32
-//! shadow     classes that can hold a rule that decides before this one
-//! value      what a hit carries
+//! addresses, ports, head   see [`Packed`]
+//! state                    zones | coarse << 24 | on a pile << 25 | flux << 32
+//! shadow                   classes that can hold a rule that decides before this one
+//! value                    what a hit carries
 //! ```
 //!
 //! A record is odd if its state says anything but that it is on a pile: a match is no hit then unless
@@ -15,8 +12,8 @@
 //! `odd`, `state` and `shadow`. Flux says whether the rule came, moved or is to go lately, see
 //! [`super::publish`]; 0 stands for none of it.
 
-use super::family::{Family, Pair, Probe, edges};
-use super::simd;
+use super::family::{Family, Pair};
+use super::packed::{Head, Packed};
 use crate::matching::PortRange;
 use std::sync::atomic::{
     AtomicU64,
@@ -28,8 +25,6 @@ pub(super) const EMPTY: u32 = u32::MAX;
 /// Every zone, in [`Entry::zones`].
 pub(super) const ALL_ZONES: u32 = 0;
 
-const PROTOCOL: u64 = 1 << 56;
-const ODD: u64 = 1 << 63;
 const COARSE: u64 = 1 << 24;
 const PILED: u64 = 1 << 25;
 
@@ -39,7 +34,7 @@ const PILED: u64 = 1 << 25;
 pub(super) struct Record<C> {
     addresses: C,
     ports: AtomicU64,
-    order: AtomicU64,
+    head: AtomicU64,
     state: AtomicU64,
     shadow: AtomicU64,
     value: AtomicU64,
@@ -61,18 +56,6 @@ pub(super) struct Entry<A> {
     pub(super) value: u64,
 }
 
-/// What a lookup learns from a record.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Compared {
-    /// Whether addresses, ports and protocol match.
-    pub(super) matches: bool,
-    pub(super) head: Head,
-}
-
-/// A record's order, class, and whether it is odd.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Head(u64);
-
 /// What of a record changes or has to be looked at more closely.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct State {
@@ -83,41 +66,21 @@ pub(super) struct State {
     pub(super) flux: u32,
 }
 
-impl Head {
-    #[inline]
-    pub(super) const fn order(self) -> u32 {
-        self.0 as u32
-    }
-
-    #[inline]
-    pub(super) const fn class(self) -> u8 {
-        (self.0 >> 57) as u8 & 63
-    }
-
-    #[inline]
-    pub(super) const fn odd(self) -> bool {
-        self.0 & ODD != 0
-    }
-}
-
 impl<C> Record<C> {
     /// Writes a rule; readers that come upon the record go by `flux`.
     pub(super) fn write<A: Family<Cell = C>>(&self, entry: &Entry<A>, class: u8, flux: u32) {
-        A::store(&self.addresses, entry.addresses);
-        self.ports.store(ports(entry.src_port, entry.dst_port), Relaxed);
-        let protocol = entry.protocol.map_or(0, |number| u64::from(number) << 48 | PROTOCOL);
-        let class = u64::from(class) << 57;
-        let open = |len: u8| u64::from(A::BITS.saturating_sub(len));
-        let cuts = open(entry.src_len) << 32 | open(entry.dst_len) << 40;
+        let Packed { addresses, ports, head } = Packed::new(entry, class);
+        A::store(&self.addresses, addresses);
+        self.ports.store(ports, Relaxed);
         // Odd until the state is known: readers that come upon the record look at that.
-        self.order.store(u64::from(entry.order) | cuts | protocol | class | ODD, Relaxed);
+        self.head.store(head.with_odd(true).0, Relaxed);
         self.shadow.store(u64::MAX, Relaxed);
         self.value.store(entry.value, Relaxed);
         self.set_state(State { zones: entry.zones, coarse: entry.coarse, piled: false, flux });
     }
 
     pub(super) fn set_state(&self, state: State) {
-        self.set(self.order.load(Relaxed), state);
+        self.set(Head(self.head.load(Relaxed)), state);
     }
 
     /// Notes that the rule is found by way of a pile.
@@ -130,10 +93,10 @@ impl<C> Record<C> {
 
     /// Gives the rule another order; which of the two counts for a reader goes by the flux.
     pub(super) fn reorder(&self, order: u32, state: State) {
-        self.set(self.order.load(Relaxed) >> 32 << 32 | u64::from(order), state);
+        self.set(Head(self.head.load(Relaxed)).with_order(order), state);
     }
 
-    fn set(&self, order: u64, state: State) {
+    fn set(&self, head: Head, state: State) {
         let bit = |bit: u64, set: bool| if set { bit } else { 0 };
         let word = u64::from(state.zones)
             | bit(COARSE, state.coarse)
@@ -142,7 +105,7 @@ impl<C> Record<C> {
         // Whoever sees the new flux sees what was written before; whoever sees the new order sees
         // the flux.
         self.state.store(word, Release);
-        self.order.store(order & !ODD | bit(ODD, word & !PILED != 0), Release);
+        self.head.store(head.with_odd(word & !PILED != 0).0, Release);
     }
 
     #[inline]
@@ -163,7 +126,7 @@ impl<C> Record<C> {
 
     #[inline]
     pub(super) fn head(&self) -> Head {
-        Head(self.order.load(Acquire))
+        Head(self.head.load(Acquire))
     }
 
     #[inline]
@@ -188,38 +151,17 @@ impl<C> Record<C> {
         }
     }
 
-    /// Compares addresses, ports and protocol, without a jump: whether they match is hard to
-    /// foresee.
+    /// What the rule asks of a header.
     #[inline(always)]
-    pub(super) fn compare<A: Family<Cell = C>>(&self, probe: &Probe<A>) -> Compared {
-        let word = self.order.load(Acquire);
-        let addresses = A::apart(A::load(&self.addresses), probe.addresses, word >> 32);
-        let ports = simd::below(probe.edges, self.ports.load(Relaxed));
-        let protocol =
-            ((word >> 48) as u8 ^ probe.protocol()) & ((word >> 56 & 1) as u8).wrapping_neg();
-        Compared { matches: addresses | ports | u64::from(protocol) == 0, head: Head(word) }
+    pub(super) fn packed<A: Family<Cell = C>>(&self) -> Packed<A> {
+        let head = self.head();
+        Packed { addresses: A::load(&self.addresses), ports: self.ports.load(Relaxed), head }
     }
 
     /// The rule of the record.
     pub(super) fn entry<A: Family<Cell = C>>(&self) -> Entry<A> {
-        let word = self.order.load(Relaxed);
-        let ports = self.ports.load(Relaxed);
-        let range = |shift: u32| {
-            let (low, high) = ((ports >> shift) as u16, !(ports >> (shift + 16)) as u16);
-            PortRange::new(low, high).unwrap_or(PortRange::ANY)
-        };
-        Entry {
-            order: word as u32,
-            src_len: A::BITS.saturating_sub((word >> 32) as u8),
-            dst_len: A::BITS.saturating_sub((word >> 40) as u8),
-            addresses: A::load(&self.addresses),
-            protocol: (word & PROTOCOL != 0).then_some((word >> 48) as u8),
-            src_port: range(0),
-            dst_port: range(32),
-            zones: self.state().zones,
-            coarse: self.state().coarse,
-            value: self.value(),
-        }
+        let State { zones, coarse, .. } = self.state();
+        self.packed().entry(zones, coarse, self.value())
     }
 }
 
@@ -238,10 +180,6 @@ impl<A: Family> Entry<A> {
             && self.src_port.intersects(other.src_port)
             && self.dst_port.intersects(other.dst_port)
     }
-}
-
-fn ports(src: PortRange, dst: PortRange) -> u64 {
-    edges((src.low(), src.high()), (dst.low(), dst.high()))
 }
 
 /// Memory of the records of a family, in the order of their numbers.
@@ -265,6 +203,11 @@ impl<A: Family> Records<A> {
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// The rules of an index as it was filled, by number.
+    pub(super) fn entries(&self) -> Vec<Entry<A>> {
+        self.0.iter().take_while(|record| record.in_use()).map(Record::entry).collect()
     }
 
     pub(super) fn memory(&self) -> usize {

@@ -45,9 +45,6 @@ impl<A: Family> Index<A> {
             return;
         }
         self.words.of_all(block, &mut scratch.classes, vectors);
-        if self.hinted.load(Relaxed) {
-            scratch.hint(block);
-        }
         scratch.best = [NOTHING; _];
         loop {
             vectors.open(&scratch.classes, block.count, &mut scratch.open);
@@ -92,7 +89,7 @@ impl<A: Family> Work for Choose<'_, A> {
                 (classes.get_mut(place), tables.get_mut(place))
             {
                 let mut search = Search { best: NOTHING, classes: *classes, table: 0 };
-                *hash = index.choose(&block.probe(place), &mut search);
+                *hash = index.plan.choose(&block.probe(place), &mut search);
                 (*classes, *table) = (search.classes, search.table);
             }
             if let Some(bucket) = index.buckets.get(index.buckets.place(*hash)) {
@@ -113,18 +110,15 @@ impl<A: Family> Work for Ask<'_, A> {
 
     #[inline(always)]
     fn run<V: Vectors>(self, vectors: V) {
-        let Self { index, scratch: Scratch { best, hashes, hints, open, beyond, pairs, .. } } =
-            self;
+        let Self { index, scratch } = self;
+        let Scratch { best, hashes, open, beyond, pairs, .. } = scratch;
         (pairs.count, beyond.count) = (0, 0);
         let sorted = index.sorted.load(Relaxed);
-        let hinted = index.hinted.load(Relaxed);
         for place in open.get() {
             let (Some(hash), Some(best)) = (hashes.get(place), best.get(place)) else { continue };
             if let Some(bucket) = index.buckets.get(index.buckets.place(*hash)) {
                 let worse = ((*best as u32).min(sorted), sorted);
-                let own = hints.each_ref().map(|column| column.get(place).copied().unwrap_or(0));
-                let header = (place, hinted.then_some(own));
-                let more = vectors.candidates(bucket, fingerprint(*hash), worse, header, pairs);
+                let more = vectors.candidates(bucket, fingerprint(*hash), worse, place, pairs);
                 beyond.push(place, more);
             }
         }

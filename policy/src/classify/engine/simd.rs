@@ -14,9 +14,12 @@ mod avx512;
 use super::batch::{Fields, Lanes, Pairs, WIDTH};
 use super::boxes::{Boxes, LANES, Point};
 use super::buckets::Bucket;
-use super::family::Seeds;
-use super::hint::Hints;
+use super::family::{Seeds, fold};
+use super::hint::{Hints, NONE};
+use super::list::{All, Lines};
 use super::plan::Columns;
+use super::seat::Others;
+use super::seats::Seats;
 use super::small::{Row, WORDS};
 use super::tree::{Narrow, Wide};
 use super::words::Maps;
@@ -35,14 +38,14 @@ pub(super) trait Vectors: Copy {
     fn below_wide(self, node: &Wide, value: u128) -> usize;
     /// The first bit that all rows have, or more than the last one.
     fn first<const N: usize>(self, rows: [&Row; N]) -> usize;
-    /// Pairs a header of a block with the records under a fingerprint but those between two, and if it
-    /// has hints but those that ask for another; says whether there is more, in piles or the next bucket.
+    /// Pairs the header at this place of a block with the records under a fingerprint but those
+    /// between two; says whether there is more, in piles or the next bucket.
     fn candidates(
         self,
         bucket: &Bucket,
         fingerprint: u8,
         between: (u32, u32),
-        header: (usize, Option<Hints>),
+        place: usize,
         pairs: &mut Pairs,
     ) -> bool;
     /// For each header of a block the classes that can match, see [`super::words`]; `any` are
@@ -69,6 +72,20 @@ pub(super) trait Vectors: Copy {
         tables: &mut [u64; WIDTH],
         factors: &mut [[u64; WIDTH]; 2],
     );
+    /// The seat of each header's key in the table that was chosen, from the factors of its hash;
+    /// whatever for headers without classes. `count` is how many headers there are.
+    fn seats(
+        self,
+        seats: &Seats,
+        factors: &[[u64; WIDTH]; 2],
+        count: usize,
+        numbers: &mut [u32; WIDTH],
+    );
+    /// Pairs the header at this place of a block with those of the others with its key that it can
+    /// match, see [`super::hint`].
+    fn others(self, others: &Others, header: Hints, place: usize, pairs: &mut Pairs);
+    /// Which rules a header with these hints can match, as bits.
+    fn hinted(self, lines: &Lines, header: All) -> u64;
     /// Which of so many headers have classes.
     fn open(self, classes: &[u64; WIDTH], count: usize, open: &mut Lanes);
 }
@@ -140,10 +157,10 @@ impl Vectors for Plain {
         bucket: &Bucket,
         fingerprint: u8,
         (low, high): (u32, u32),
-        (place, hints): (usize, Option<Hints>),
+        place: usize,
         pairs: &mut Pairs,
     ) -> bool {
-        bucket.candidates(fingerprint, hints, |number| {
+        bucket.candidates(fingerprint, |number| {
             if number <= low || high <= number {
                 pairs.push(place, number);
             }
@@ -182,6 +199,38 @@ impl Vectors for Plain {
             *classes &= !*table;
             [*left, *right] = keys.factors(class, *addresses, *rest, seeds);
         }
+    }
+
+    #[inline(always)]
+    fn seats(
+        self,
+        seats: &Seats,
+        factors: &[[u64; WIDTH]; 2],
+        count: usize,
+        numbers: &mut [u32; WIDTH],
+    ) {
+        let [left, right] = factors;
+        let hashes = left.iter().zip(right).map(|(left, right)| fold(*left, *right));
+        for (number, hash) in numbers.iter_mut().zip(hashes).take(count) {
+            *number = seats.of(hash);
+        }
+    }
+
+    #[inline(always)]
+    fn others(self, others: &Others, header: Hints, place: usize, pairs: &mut Pairs) {
+        let mut left = others.allowed(header);
+        while left != 0 {
+            pairs.push(place, others.first + left.trailing_zeros());
+            left &= left - 1;
+        }
+    }
+
+    #[inline(always)]
+    fn hinted(self, Lines(kinds): &Lines, header: All) -> u64 {
+        kinds.iter().zip(header).fold(u64::MAX, |left, (line, own)| {
+            let fits = line.iter().map(|hint| *hint == NONE || *hint == own);
+            left & (0..).zip(fits).fold(0, |bits, (place, fits)| bits | u64::from(fits) << place)
+        })
     }
 
     #[inline(always)]

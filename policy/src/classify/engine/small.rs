@@ -118,10 +118,20 @@ impl<A: Family> Small<A> {
         vectors: V,
         verify: impl Fn(u64) -> bool,
     ) -> Option<Hit> {
+        self.hit(self.place(probe, vectors, verify))
+    }
+
+    /// The place of the first rule that matches in the order of decision, or more than there are.
+    #[inline(always)]
+    pub(super) fn place<V: Vectors>(
+        &self,
+        probe: &Probe<A>,
+        vectors: V,
+        verify: impl Fn(u64) -> bool,
+    ) -> usize {
         let Pair { src, dst } = probe.addresses;
         let places = [self.src.ends.place(src, vectors), self.dst.ends.place(dst, vectors)];
-        let rows = self.rows(places, probe.rest)?;
-        self.hit(self.first(&rows, vectors, verify))
+        self.rows(places, probe.rest).map_or(RULES, |rows| self.first(&rows, vectors, verify))
     }
 
     /// The first rule that matches each header of a block. Step by step for all: the steps of one

@@ -104,7 +104,7 @@ impl<A: Family> Index<A> {
         }
         for hash in hashes.into_iter().map_while(|hash| hash) {
             if let Some(bucket) = self.buckets.get(self.buckets.place(hash)) {
-                bucket.candidates(fingerprint(hash), None, |number| {
+                bucket.candidates(fingerprint(hash), |number| {
                     if let Some(record) = self.records.get(number) {
                         prefetch(record);
                     }

@@ -5,7 +5,7 @@
 //! [`super::publish`] for how.
 
 use super::family::Family;
-use super::generation::{Generation, Parts, Source, spare};
+use super::generation::{Generation, Parts, Source};
 use super::ids::{Ids, Place};
 use super::index::Index;
 use super::ledger::{Later, Ledger, What};
@@ -299,7 +299,7 @@ impl Writer {
             *v6 = carry(&generation.v6, *v6, &mut source.v6, numbers, &mut source.numbers);
         }
         let rules = source.v4.len().max(source.v6.len());
-        let next = Generation::build(&source, self.version, self.seeds, spare(rules));
+        let next = Generation::build(&source, self.version, self.seeds, rules / 2 + 4096);
         self.generation = Arc::new(next);
         self.ledger = Ledger::of(&self.generation, self.ids.places());
         self.numbers = source.numbers;

@@ -9,12 +9,18 @@ use super::super::boxes::{Boxes, Point};
 use super::super::buckets::Bucket;
 use super::super::family::Seeds;
 use super::super::hint::Hints;
+use super::super::list::{All, Lines};
 use super::super::plan::Columns;
+use super::super::seat::Others;
+use super::super::seats::Seats;
 use super::super::small::{Row, WORDS};
 use super::super::tree::{Narrow, Wide};
 use super::super::words::Maps;
 use super::{Vectors, Work};
-use block::{candidates_avx512, choose_avx512, classes_avx512, open_avx512};
+use block::{
+    candidates_avx512, choose_avx512, classes_avx512, hinted_avx512, open_avx512, others_avx512,
+    seats_avx512,
+};
 use std::hint::select_unpredictable;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
@@ -101,11 +107,11 @@ impl Vectors for Avx512 {
         bucket: &Bucket,
         fingerprint: u8,
         between: (u32, u32),
-        header: (usize, Option<Hints>),
+        place: usize,
         pairs: &mut Pairs,
     ) -> bool {
         // SAFETY: as above.
-        unsafe { candidates_avx512(bucket, fingerprint, between, header, pairs) }
+        unsafe { candidates_avx512(bucket, fingerprint, between, place, pairs) }
     }
 
     #[inline(always)]
@@ -135,6 +141,30 @@ impl Vectors for Avx512 {
     ) {
         // SAFETY: as above.
         unsafe { choose_avx512(keys, seeds, fields, classes, tables, factors) }
+    }
+
+    #[inline(always)]
+    fn seats(
+        self,
+        seats: &Seats,
+        factors: &[[u64; WIDTH]; 2],
+        count: usize,
+        numbers: &mut [u32; WIDTH],
+    ) {
+        // SAFETY: as above.
+        unsafe { seats_avx512(seats, factors, count, numbers) };
+    }
+
+    #[inline(always)]
+    fn others(self, others: &Others, header: Hints, place: usize, pairs: &mut Pairs) {
+        // SAFETY: as above.
+        unsafe { others_avx512(others, header, place, pairs) };
+    }
+
+    #[inline(always)]
+    fn hinted(self, lines: &Lines, header: All) -> u64 {
+        // SAFETY: as above.
+        unsafe { hinted_avx512(lines, header) }
     }
 
     #[inline(always)]

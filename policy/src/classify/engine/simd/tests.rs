@@ -2,9 +2,12 @@
 
 use super::super::batch::{Block, Scratch};
 use super::super::boxes::Bounds;
-use super::super::buckets::Buckets;
+use super::super::buckets::{Buckets, PILE};
 use super::super::family::Pair;
-use super::super::hint::Hints;
+use super::super::hint::View;
+use super::super::list::LINE;
+use super::super::plan::Side;
+use super::super::seat::OTHERS;
 use super::*;
 
 struct Random(u64);
@@ -194,20 +197,20 @@ fn tables_and_factors_of_a_block_are_those_of_its_headers() {
 }
 
 /// Which records of a bucket are candidates, and whether there is more.
-struct Candidates<'a>(&'a Bucket, u8, (u32, u32), Option<Hints>);
+struct Candidates<'a>(&'a Bucket, u8, (u32, u32));
 
 impl Work for Candidates<'_> {
     type Output = (Vec<(usize, u32)>, bool);
 
     fn run<V: Vectors>(self, vectors: V) -> Self::Output {
         let Scratch { mut pairs, .. } = Scratch::new();
-        let more = vectors.candidates(self.0, self.1, self.2, (5, self.3), &mut pairs);
+        let more = vectors.candidates(self.0, self.1, self.2, 5, &mut pairs);
         (pairs.get().collect(), more)
     }
 }
 
 #[test]
-fn candidates_of_a_bucket_leave_out_piles_those_between_and_those_with_other_hints() {
+fn candidates_of_a_bucket_leave_out_piles_and_those_between() {
     let mut random = Random(14);
     let mut found = 0;
     for _ in 0..2000 {
@@ -215,36 +218,125 @@ fn candidates_of_a_bucket_leave_out_piles_those_between_and_those_with_other_hin
         let hash = |mark: u64| mark << 56;
         let mut numbers = Vec::new();
         for _ in 0..random.next() % 20 {
-            let number = (random.next() % 40) as u32;
+            let pile = if random.next().is_multiple_of(8) { PILE } else { 0 };
+            let number = (random.next() % 40) as u32 | pile;
             let mark = 1 + random.next() % 3;
-            let hint = [0, 1, 31, 32, 47, 48, 63][random.next() as usize % 7];
-            if random.next().is_multiple_of(8) {
-                assert!(buckets.insert_pile(hash(mark), number));
-                numbers.push((mark, None, 0));
-            } else {
-                assert!(buckets.insert(hash(mark), number, hint));
-                numbers.push((mark, Some(number), hint));
-            }
+            assert!(buckets.insert(hash(mark), number));
+            numbers.push((mark, number));
         }
         numbers.truncate(12);
         let (low, high) = ((random.next() % 40) as u32, (random.next() % 40) as u32);
         let bucket = buckets.get(0).unwrap();
-        let hints = [None, Some([1, 47, 48]), Some([31, 32, 63])][random.next() as usize % 3];
         for mark in 1..4_u64 {
-            let of = || numbers.iter().filter(|(own, ..)| *own == mark);
+            let of = || numbers.iter().filter(|(own, _)| *own == mark).map(|(_, number)| *number);
             let wanted: Vec<(usize, u32)> = of()
-                .filter(|(.., hint)| hints.is_none_or(|own| *hint == 0 || own.contains(hint)))
-                .filter_map(|(_, number, _)| *number)
-                .filter(|number| *number <= low || high <= *number)
+                .filter(|number| *number < PILE && (*number <= low || high <= *number))
                 .map(|number| (5, number))
                 .collect();
-            let one = || Candidates(bucket, mark as u8, (low, high), hints);
-            let vectors = work(one());
-            assert_eq!(vectors, one().run(Plain));
+            let between = (low, high);
+            let vectors = work(Candidates(bucket, mark as u8, between));
+            assert_eq!(vectors, Candidates(bucket, mark as u8, between).run(Plain));
             assert_eq!(vectors.0, wanted);
-            assert!(vectors.1 || of().all(|(_, number, _)| number.is_some()));
+            assert!(vectors.1 || of().all(|number| number < PILE));
             found += wanted.len();
         }
+    }
+    assert!(found > 2000, "{found}");
+}
+
+/// The seats of headers, by the factors of their hashes.
+struct Numbers<'a>(&'a Seats, &'a [[u64; WIDTH]; 2], usize);
+
+impl Work for Numbers<'_> {
+    type Output = Vec<u32>;
+
+    fn run<V: Vectors>(self, vectors: V) -> Vec<u32> {
+        let mut numbers = [0; WIDTH];
+        vectors.seats(self.0, self.1, self.2, &mut numbers);
+        numbers.into_iter().take(self.2).collect()
+    }
+}
+
+#[test]
+fn seats_of_a_block_are_those_of_its_headers() {
+    let mut random = Random(15);
+    for keys in [0, 1, 2, 3, 50, 1000, 10_000] {
+        let mut word = || random.next() << 32 ^ random.next();
+        let mut hashes: Vec<u64> = (0..keys).map(|_| word()).collect();
+        hashes.sort_unstable();
+        let seats = Seats::new(&hashes).unwrap();
+        for count in [0, 1, 7, 8, 9, 63, WIDTH] {
+            let factors = [(); 2].map(|()| std::array::from_fn(|_| word()));
+            let hash = |place: usize| fold(factors[0][place], factors[1][place]);
+            let wanted: Vec<u32> = (0..count).map(|place| seats.of(hash(place))).collect();
+            assert_eq!(work(Numbers(&seats, &factors, count)), wanted);
+            assert_eq!(Numbers(&seats, &factors, count).run(Plain), wanted);
+        }
+    }
+}
+
+/// Which others a header can match.
+struct Matching<'a>(&'a Others, Hints);
+
+impl Work for Matching<'_> {
+    type Output = Vec<(usize, u32)>;
+
+    fn run<V: Vectors>(self, vectors: V) -> Self::Output {
+        let Scratch { mut pairs, .. } = Scratch::new();
+        vectors.others(self.0, self.1, 5, &mut pairs);
+        pairs.get().collect()
+    }
+}
+
+#[test]
+fn others_are_left_out_by_their_hints() {
+    let mut random = Random(16);
+    let mut found = 0;
+    for _ in 0..10_000 {
+        // Few values, so that many are equal, and some that only the byte after the hints has.
+        let mut byte = || [0, 1, 64, 130, 192, 254][random.next() as usize % 6];
+        let hints = std::array::from_fn(|_| byte());
+        let header = [byte(), byte(), byte(), byte()];
+        let first = random.next() as u32 >> 1;
+        let count = random.next() as u32 % (OTHERS as u32 + 1);
+        let others = Others { first, count, hints, view: View::new(Side::Dst, 65) };
+        let wanted: Vec<(usize, u32)> = (first..first + count)
+            .zip(hints)
+            .filter(|(_, hint)| *hint == NONE || header.contains(hint))
+            .map(|(number, _)| (5, number))
+            .collect();
+        assert_eq!(work(Matching(&others, header)), wanted);
+        assert_eq!(Matching(&others, header).run(Plain), wanted);
+        found += wanted.len();
+    }
+    assert!(found > 10_000, "{found}");
+}
+
+struct Hinted<'a>(&'a Lines, All);
+
+impl Work for Hinted<'_> {
+    type Output = u64;
+
+    fn run<V: Vectors>(self, vectors: V) -> u64 {
+        vectors.hinted(self.0, self.1)
+    }
+}
+
+#[test]
+fn rules_of_a_list_are_left_out_by_any_of_their_hints() {
+    let mut random = Random(17);
+    let mut found = 0;
+    for _ in 0..2000 {
+        let mut byte = || [NONE, NONE, 1, 2, 255][random.next() as usize % 5];
+        let lines = Lines(std::array::from_fn(|_| std::array::from_fn(|_| byte())));
+        let header = std::array::from_fn(|_| byte());
+        let fits = |rule: usize| {
+            lines.0.iter().zip(header).all(|(line, own)| line[rule] == NONE || line[rule] == own)
+        };
+        let wanted = (0..LINE).filter(|rule| fits(*rule)).fold(0, |bits, rule| bits | 1 << rule);
+        assert_eq!(work(Hinted(&lines, header)), wanted);
+        assert_eq!(Hinted(&lines, header).run(Plain), wanted);
+        found += wanted.count_ones();
     }
     assert!(found > 2000, "{found}");
 }

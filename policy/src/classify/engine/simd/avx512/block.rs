@@ -3,11 +3,15 @@
 //! Goes in and comes out: see [`Vectors`](super::super::Vectors).
 
 use super::super::super::batch::{Fields, Lanes, Pairs, WIDTH};
-use super::super::super::buckets::{Bucket, HINT, RECORD, SLOTS};
+use super::super::super::buckets::{Bucket, SLOTS};
 use super::super::super::family::{SCATTER, Seeds};
-use super::super::super::hint::Hints;
+use super::super::super::hint::{Hints, NONE};
+use super::super::super::list::{All, Lines};
 use super::super::super::plan::{Columns, PORTS, SLOT_SHIFT};
+use super::super::super::seat::Others;
+use super::super::super::seats::{MIX, Seats};
 use super::super::super::words::Maps;
+use std::arch::x86_64::__m512i;
 use std::sync::atomic::AtomicU64;
 
 #[inline]
@@ -153,6 +157,111 @@ pub(super) fn choose_avx512(
     }
 }
 
+/// Both halves of eight products of 64 bits, mixed, see [`fold`](super::super::super::family::fold).
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn fold_avx512(a: __m512i, b: __m512i) -> __m512i {
+    use std::arch::x86_64::{
+        _mm512_add_epi64, _mm512_and_si512, _mm512_mul_epu32, _mm512_or_si512, _mm512_set1_epi64,
+        _mm512_slli_epi64, _mm512_srli_epi64, _mm512_xor_si512,
+    };
+    let high = |word| _mm512_srli_epi64::<32>(word);
+    let low = |word| _mm512_and_si512(word, _mm512_set1_epi64(0xffff_ffff));
+    let (ll, lh) = (_mm512_mul_epu32(a, b), _mm512_mul_epu32(a, high(b)));
+    let (hl, hh) = (_mm512_mul_epu32(high(a), b), _mm512_mul_epu32(high(a), high(b)));
+    let middle = _mm512_add_epi64(high(ll), _mm512_add_epi64(low(lh), low(hl)));
+    let upper = _mm512_add_epi64(_mm512_add_epi64(high(lh), high(hl)), high(middle));
+    let upper = _mm512_add_epi64(hh, upper);
+    _mm512_xor_si512(upper, _mm512_or_si512(_mm512_slli_epi64::<32>(middle), low(ll)))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+pub(super) fn seats_avx512(
+    seats: &Seats,
+    [left, right]: &[[u64; WIDTH]; 2],
+    count: usize,
+    numbers: &mut [u32; WIDTH],
+) {
+    use std::arch::x86_64::{
+        _mm256_and_si256, _mm256_set1_epi32, _mm256_storeu_si256, _mm512_cvtepi64_epi32,
+        _mm512_cvtepu32_epi64, _mm512_i64gather_epi32, _mm512_loadu_si512, _mm512_min_epu64,
+        _mm512_mul_epu32, _mm512_mullo_epi64, _mm512_set1_epi64, _mm512_srli_epi64,
+        _mm512_xor_si512,
+    };
+    let pilots = seats.pilots();
+    let Some(last) = pilots.len().checked_sub(2) else { return };
+    let all = |word: u64| _mm512_set1_epi64(word.cast_signed());
+    // Of a number's upper half that part of a range that it is of all numbers.
+    let part = |number, range| {
+        _mm512_srli_epi64::<32>(_mm512_mul_epu32(_mm512_srli_epi64::<32>(number), all(range)))
+    };
+    let [of_pilots, of_hashes] = MIX.map(all);
+    for start in (0..count.min(WIDTH)).step_by(8) {
+        // SAFETY: both columns have a multiple of eight words of 64 bits; eight are loaded from a
+        // multiple of eight on.
+        let (left, right) = unsafe {
+            (
+                _mm512_loadu_si512(left.as_ptr().add(start).cast()),
+                _mm512_loadu_si512(right.as_ptr().add(start).cast()),
+            )
+        };
+        let hash = fold_avx512(left, right);
+        let group = _mm512_min_epu64(part(hash, seats.groups()), all(last as u64));
+        // SAFETY: two numbers of 16 bits are read from each group's on, and that isn't the last.
+        let pilot = unsafe { _mm512_i64gather_epi32::<2>(group, pilots.as_ptr().cast::<i32>()) };
+        let pilot = _mm512_cvtepu32_epi64(_mm256_and_si256(pilot, _mm256_set1_epi32(0xffff)));
+        let mixed = _mm512_xor_si512(hash, _mm512_mullo_epi64(pilot, of_pilots));
+        let seat = part(_mm512_mullo_epi64(mixed, of_hashes), u64::from(seats.len()));
+        // SAFETY: the column has a multiple of eight words of 32 bits; eight are written from a
+        // multiple of eight on.
+        unsafe {
+            _mm256_storeu_si256(
+                numbers.as_mut_ptr().add(start).cast(),
+                _mm512_cvtepi64_epi32(seat),
+            );
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
+pub(super) fn others_avx512(others: &Others, header: Hints, place: usize, pairs: &mut Pairs) {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8_mask, _mm_cvtsi64_si128, _mm_set1_epi8, _mm256_add_epi32,
+        _mm256_maskz_compress_epi32, _mm256_set1_epi32, _mm256_setr_epi32, _mm512_cvtepu32_epi64,
+        _mm512_or_si512, _mm512_set1_epi64, _mm512_storeu_si512,
+    };
+    let hints = _mm_cvtsi64_si128(others.word().cast_signed());
+    let equal = |own: u8| _mm_cmpeq_epi8_mask(hints, _mm_set1_epi8(own.cast_signed()));
+    let [a, b, c, d] = header.map(equal);
+    let found = (a | b | c | d | equal(NONE)) as u8 & !(u32::MAX << (others.count & 7)) as u8;
+    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    let numbers = _mm256_add_epi32(lanes, _mm256_set1_epi32(others.first.cast_signed()));
+    let packed = _mm512_cvtepu32_epi64(_mm256_maskz_compress_epi32(found, numbers));
+    let paired = _mm512_or_si512(packed, _mm512_set1_epi64((place as i64) << 32));
+    if let Some(room) = pairs.room() {
+        // SAFETY: there is room for sixteen pairs, and eight are written.
+        unsafe { _mm512_storeu_si512(room.as_mut_ptr().cast(), paired) };
+        pairs.count += found.count_ones() as usize;
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn hinted_avx512(Lines(kinds): &Lines, header: All) -> u64 {
+    use std::arch::x86_64::{
+        _mm512_cmpeq_epi8_mask, _mm512_load_si512, _mm512_set1_epi8, _mm512_testn_epi8_mask,
+    };
+    const { assert!(NONE == 0) };
+    kinds.iter().zip(header).fold(u64::MAX, |left, (line, own)| {
+        // SAFETY: a line has 64 bytes, and begins where a cache line does.
+        let hints = unsafe { _mm512_load_si512(line.as_ptr().cast()) };
+        let equal = _mm512_cmpeq_epi8_mask(hints, _mm512_set1_epi8(own.cast_signed()));
+        left & (equal | _mm512_testn_epi8_mask(hints, hints))
+    })
+}
+
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,popcnt")]
 pub(super) fn open_avx512(classes: &[u64; WIDTH], count: usize, open: &mut Lanes) {
@@ -185,16 +294,15 @@ pub(super) fn candidates_avx512(
     bucket: &Bucket,
     fingerprint: u8,
     (low, high): (u32, u32),
-    (place, hints): (usize, Option<Hints>),
+    place: usize,
     pairs: &mut Pairs,
 ) -> bool {
     use std::arch::x86_64::{
         _mm_cmpeq_epi8_mask, _mm_extract_epi32, _mm_set1_epi8, _mm256_storeu_si256,
-        _mm512_and_si512, _mm512_castsi512_si128, _mm512_castsi512_si256, _mm512_cmpge_epu32_mask,
+        _mm512_castsi512_si128, _mm512_castsi512_si256, _mm512_cmpge_epu32_mask,
         _mm512_cmplt_epi32_mask, _mm512_cvtepu32_epi64, _mm512_extracti64x4_epi64,
-        _mm512_loadu_si512, _mm512_maskz_compress_epi32, _mm512_min_epu32, _mm512_or_si512,
-        _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_srli_epi32,
-        _mm512_storeu_si512, _mm512_sub_epi32, _mm512_testn_epi32_mask, _mm512_xor_si512,
+        _mm512_loadu_si512, _mm512_maskz_compress_epi32, _mm512_or_si512, _mm512_set1_epi32,
+        _mm512_set1_epi64, _mm512_setzero_si512, _mm512_storeu_si512, _mm512_sub_epi32,
     };
     // SAFETY: a bucket has 64 bytes. They are atomics that the writer may change meanwhile: the
     // processor loads each aligned word at once, and whichever it gets is right for a reader at its
@@ -209,23 +317,15 @@ pub(super) fn candidates_avx512(
     let slots = slots << 4;
     let piles = slots & _mm512_cmplt_epi32_mask(all, _mm512_setzero_si512());
     let mut records = slots & !piles;
-    if let Some(hints) = hints {
-        // What is 0 for a hint that the header has, or for none.
-        let hint = _mm512_srli_epi32::<HINT>(all);
-        let [a, b, c] = hints.map(|own| _mm512_xor_si512(hint, each(own)));
-        let strange = _mm512_min_epu32(_mm512_min_epu32(a, b), _mm512_min_epu32(c, hint));
-        records &= _mm512_testn_epi32_mask(strange, strange);
-    }
-    let numbers = _mm512_and_si512(all, each(RECORD));
     // Mostly none for all headers of a round, or for none.
     if low < high {
         // Those between: by their distance from the lower end.
         let start = low + 1;
-        let distance = _mm512_sub_epi32(numbers, each(start));
+        let distance = _mm512_sub_epi32(all, each(start));
         records &= _mm512_cmpge_epu32_mask(distance, each(high - start));
     }
     if let Some(room) = pairs.room() {
-        let packed = _mm512_maskz_compress_epi32(records, numbers);
+        let packed = _mm512_maskz_compress_epi32(records, all);
         let header = _mm512_set1_epi64((place as i64) << 32);
         let paired = |numbers| _mm512_or_si512(_mm512_cvtepu32_epi64(numbers), header);
         let first = paired(_mm512_castsi512_si256(packed));

@@ -1,0 +1,156 @@
+//! A rule that stays as it is, in as much memory as a lookup gets at once: 64 bytes for IPv4.
+
+use super::family::{Family, Probe};
+use super::hint::{Hints, NONE, View};
+use super::packed::{Compared, Packed};
+use super::plan::Side;
+use super::record::{ALL_ZONES, Entry};
+use super::simd;
+use super::zones::Zones;
+
+/// Rules beside the best one of their key whose hints are in its seat; where there are more, they are in a
+/// [`Heap`](super::heap::Heap).
+pub(super) const OTHERS: usize = 7;
+
+/// In [`Seat::others`]: in a heap.
+const HEAPED: u32 = u32::MAX;
+/// In [`Seat::zones`]: hits have to be verified.
+const COARSE: u32 = 1 << 31;
+
+/// One rule.
+#[derive(Clone, Debug)]
+#[repr(C)]
+pub(super) struct Seat<A: Family> {
+    line: A::Line,
+    packed: Packed<A>,
+    /// Classes that can hold a rule that decides before this one.
+    pub(super) shadow: u64,
+    /// What a hit carries.
+    pub(super) value: u64,
+    /// Of each of the others with its key a hint, see [`super::hint`].
+    hints: [u8; OTHERS],
+    view: View,
+    /// The others' first number, or their heap's.
+    first: u32,
+    /// How many others there are, or [`HEAPED`].
+    others: u32,
+    /// A number of [`Zones`], and [`COARSE`].
+    zones: u32,
+    /// The number that the rule had in its index.
+    pub(super) rule: u32,
+}
+
+const _: () = assert!(size_of::<Seat<u32>>() == 64);
+
+/// The other rules with a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Others {
+    /// The number of the first: they follow one another, in the order of decision.
+    pub(super) first: u32,
+    /// How many there are.
+    pub(super) count: u32,
+    /// The hint of each, and what those of addresses are made of.
+    pub(super) hints: [u8; OTHERS],
+    pub(super) view: View,
+}
+
+impl<A: Family> Seat<A> {
+    /// Where nobody sits.
+    pub(super) const VACANT: Self = Self {
+        line: A::LINE,
+        packed: Packed::NOTHING,
+        shadow: u64::MAX,
+        value: 0,
+        hints: [0; OTHERS],
+        view: View::new(Side::Src, 1),
+        first: 0,
+        others: 0,
+        zones: 0,
+        rule: 0,
+    };
+
+    pub(super) fn new(entry: &Entry<A>, class: u8, shadow: u64, rule: u32) -> Self {
+        let Entry { zones, coarse, value, .. } = *entry;
+        let mut packed = Packed::new(entry, class);
+        packed.head = packed.head.with_odd(zones != ALL_ZONES || coarse);
+        let zones = zones | if coarse { COARSE } else { 0 };
+        Self { packed, shadow, value, zones, rule, ..Self::VACANT }
+    }
+
+    /// Notes which others have its key.
+    pub(super) const fn link(&mut self, others: Others) {
+        (self.first, self.others) = (others.first, others.count);
+        (self.hints, self.view) = (others.hints, others.view);
+    }
+
+    /// Notes that the others with its key are in a heap, as it is, too.
+    pub(super) const fn link_heap(&mut self, heap: u32) {
+        (self.first, self.others) = (heap, HEAPED);
+    }
+
+    /// Whether there are others with its key.
+    #[inline(always)]
+    pub(super) const fn has_others(&self) -> bool {
+        self.others != 0
+    }
+
+    /// The others with its key, if they are in no heap.
+    #[inline(always)]
+    pub(super) const fn others(&self) -> Others {
+        let Self { first, others, hints, view, .. } = *self;
+        Others { first, count: if others == HEAPED { 0 } else { others }, hints, view }
+    }
+
+    /// The heap of those with its key, if there is one.
+    #[inline(always)]
+    pub(super) fn heap(&self) -> Option<u32> {
+        (self.others == HEAPED).then_some(self.first)
+    }
+
+    /// Compares addresses, ports and protocol.
+    #[inline(always)]
+    pub(super) fn compare(&self, probe: &Probe<A>) -> Compared {
+        self.packed.compare(probe)
+    }
+
+    /// Whether an odd rule that matches a header otherwise decides it, by its zones.
+    #[inline]
+    pub(super) fn allows(
+        &self,
+        probe: &Probe<A>,
+        zones: &Zones,
+        verify: &impl Fn(u64) -> bool,
+    ) -> bool {
+        let own = self.zones & !COARSE;
+        (own == ALL_ZONES || zones.hold(own, probe.from(), probe.to()))
+            && (self.zones & COARSE == 0 || verify(self.value))
+    }
+
+    /// The rule, if somebody sits here.
+    pub(super) fn entry(&self) -> Option<Entry<A>> {
+        let coarse = self.zones & COARSE != 0;
+        let entry = || self.packed.entry(self.zones & !COARSE, coarse, self.value);
+        self.is_taken().then(entry)
+    }
+
+    pub(super) const fn is_taken(&self) -> bool {
+        self.packed.is_rule()
+    }
+}
+
+impl Others {
+    /// The hints, and something in the eighth byte.
+    #[inline(always)]
+    pub(super) const fn word(&self) -> u64 {
+        let [a, b, c, d, e, f, g] = self.hints;
+        u64::from_le_bytes([a, b, c, d, e, f, g, self.view.byte()])
+    }
+
+    /// Which of them a header with these hints can match, as bits.
+    #[inline(always)]
+    pub(super) fn allowed(&self, header: Hints) -> u32 {
+        let hints = [self.word(), 0];
+        let [a, b, c, d] = header.map(|own| simd::equal_bytes(hints, own));
+        (a | b | c | d | simd::equal_bytes(hints, NONE)) & !(u32::MAX << (self.count & 7))
+    }
+}
