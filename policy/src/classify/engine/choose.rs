@@ -12,29 +12,88 @@ use super::family::{Family, Pair, Seeds, fold};
 use super::plan::{DST_PORT, SRC_PORT, Shape, TABLES, low};
 use super::record::Entry;
 use super::remains;
+use super::weigh::weigh;
+use crate::parallel;
 
-/// Lengths of a field that candidates are made from, at most, 0 included.
-const CUTS: usize = 4;
+/// One way to choose.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    /// Lengths of a field that candidates are made from, at most, 0 included.
+    cuts: usize,
+    /// What a rule is worth that shares its key with none, one, two ... others.
+    worth: [u64; 4],
+}
+
+const QUICK: Way = Way { cuts: 4, worth: [16, 14, 7, 2] };
+/// The ways that are tried for the best.
+const WAYS: [Way; 4] = [
+    QUICK,
+    Way { cuts: 3, worth: [16, 4, 2, 1] },
+    Way { cuts: 4, worth: [16, 4, 2, 1] },
+    Way { cuts: 5, worth: [16, 8, 4, 1] },
+];
+/// Rules from which on the ways are tried at the same time.
+const MANY: usize = 20_000;
+/// Headers that the choices are tried with.
+const HEADERS: usize = 1024;
 /// Bits cut off beyond these cost no more: rules share a key by then or never.
 const DEAREST: usize = 10;
 /// Rules from which on a sample is taken: about as many by destination, and as many by source.
 const SAMPLE: usize = 4000;
-/// What a rule is worth that shares its key with none, one, two ... others.
-const WORTH: [u64; 4] = [16, 14, 7, 2];
 /// A table has to suit this share of the rules, in thousandths.
 const LEAST: usize = 4;
 
+/// How tables are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// Soon, for rules that change.
+    Quick,
+    /// The best of several.
+    Best,
+}
+
 /// The shapes of the tables; the last is [`Shape::ALL`].
-pub(super) fn choose<A: Family>(entries: &[Entry<A>], seeds: &Seeds) -> Vec<Shape> {
-    let mut sample = sample(entries, seeds);
-    let all = sample.len();
+pub(super) fn choose<A: Family>(entries: &[Entry<A>], seeds: &Seeds, choice: Choice) -> Vec<Shape> {
+    let sample = sample(entries, seeds);
     let shapes: Vec<Shape> = entries.iter().map(Shape::of).collect();
+    let choose = |way: &Way| {
+        let mut chosen = first(&sample, &candidates(&shapes, A::BITS, way.cuts), way.worth, seeds);
+        let room = TABLES.saturating_sub(chosen.len() + 1);
+        chosen.extend(remains::choose(entries, &chosen, room, seeds));
+        chosen.push(Shape::ALL);
+        chosen
+    };
+    if choice == Choice::Quick {
+        return choose(&QUICK);
+    }
+    let headers = remains::headers(entries, HEADERS, seeds);
+    let threads = if entries.len() < MANY { 1 } else { WAYS.len() };
+    let mut choices = parallel::run(WAYS.iter().collect(), threads, choose);
+    // Mostly several come to the same.
+    choices.sort_unstable();
+    choices.dedup();
+    let weighed = parallel::run(choices, threads, |shapes| {
+        (weigh(entries, &headers, &shapes, seeds), shapes)
+    });
+    let best = weighed.into_iter().min_by_key(|(cost, _)| *cost);
+    best.map_or_else(|| vec![Shape::ALL], |(_, shapes)| shapes)
+}
+
+/// The shapes that suit the most rules each, of these candidates.
+fn first<A: Family>(
+    sample: &[Sampled<A>],
+    candidates: &[Shape],
+    worth: [u64; 4],
+    seeds: &Seeds,
+) -> Vec<Shape> {
+    let mut sample = sample.to_vec();
+    let all = sample.len();
     // What each candidate was worth when it was judged last. As rules are taken it gets less, so
     // those that were worth less than the best now needn't be judged again.
     let mut candidates: Vec<(u64, Shape)> =
-        candidates(&shapes, A::BITS).into_iter().map(|shape| (u64::MAX, shape)).collect();
+        candidates.iter().map(|shape| (u64::MAX, *shape)).collect();
     let mut chosen: Vec<Shape> = Vec::new();
-    let mut counter = Counter::new(all);
+    let mut counter = Counter::new(all, worth);
     while chosen.len() + 1 < TABLES {
         let mut best = (0, Shape::ALL);
         candidates.sort_by_key(|(worth, _)| u64::MAX - worth);
@@ -47,24 +106,21 @@ pub(super) fn choose<A: Family>(entries: &[Entry<A>], seeds: &Seeds) -> Vec<Shap
                 best = (*worth, *shape);
             }
         }
-        let (worth, shape) = best;
-        if shape == Shape::ALL || worth < (all * LEAST) as u64 * WORTH[0] / 1000 {
+        let (own, shape) = best;
+        if shape == Shape::ALL || own < (all * LEAST) as u64 * worth[0] / 1000 {
             break;
         }
         counter.take(&mut sample, shape, seeds);
         candidates.retain(|(_, other)| *other != shape);
         chosen.push(shape);
     }
-    let room = TABLES.saturating_sub(chosen.len() + 1);
-    chosen.extend(remains::choose(entries, &chosen, room, seeds));
-    chosen.push(Shape::ALL);
     chosen
 }
 
 /// Pairs of lengths, with and without ports; the longest first.
-fn candidates(shapes: &[Shape], bits: u8) -> Vec<Shape> {
-    let src = cuts(shapes.iter().map(|shape| shape.src_len), bits, CUTS);
-    let dst = cuts(shapes.iter().map(|shape| shape.dst_len), bits, CUTS);
+fn candidates(shapes: &[Shape], bits: u8, most: usize) -> Vec<Shape> {
+    let src = cuts(shapes.iter().map(|shape| shape.src_len), bits, most);
+    let dst = cuts(shapes.iter().map(|shape| shape.dst_len), bits, most);
     let ports = [0, SRC_PORT, DST_PORT, SRC_PORT | DST_PORT];
     let used = ports.map(|rest| shapes.iter().any(|shape| shape.rest & rest == rest));
     let mut all = Vec::new();
@@ -125,11 +181,13 @@ struct Counter {
     /// How many rules have a key, by its hash; different keys rarely meet.
     counts: Vec<u8>,
     places: Vec<u32>,
+    /// See [`Way::worth`].
+    worth: [u64; 4],
 }
 
 impl Counter {
-    fn new(rules: usize) -> Self {
-        Self { counts: vec![0; (rules * 4).next_power_of_two()], places: Vec::new() }
+    fn new(rules: usize, worth: [u64; 4]) -> Self {
+        Self { counts: vec![0; (rules * 4).next_power_of_two()], places: Vec::new(), worth }
     }
 
     /// What a table of this shape would be worth for the rules: as much on average for those of
@@ -140,7 +198,8 @@ impl Counter {
         let fitting = sample.iter().filter(|own| shape.holds(own.shape));
         for (_, place) in fitting.zip(&self.places).filter(|(own, _)| own.complete(shape)) {
             let sharing = self.counts.get(*place as usize).copied().unwrap_or(0);
-            worth += WORTH.get(usize::from(sharing.saturating_sub(1))).copied().unwrap_or(0);
+            let own = self.worth.get(usize::from(sharing.saturating_sub(1)));
+            worth += own.copied().unwrap_or(0);
             known += 1;
         }
         let all = self.places.len() as u64;
@@ -154,7 +213,7 @@ impl Counter {
         self.count(sample, shape, seeds);
         let mut suits = |place: &u32| {
             let sharing = self.counts.get(*place as usize).copied().unwrap_or(0);
-            usize::from(sharing) <= WORTH.len()
+            usize::from(sharing) <= self.worth.len()
         };
         let fitting = sample.iter().filter(|own| shape.holds(own.shape));
         let known = fitting.zip(&self.places).filter(|(own, _)| own.complete(shape));
@@ -256,17 +315,17 @@ mod tests {
 
     #[test]
     fn cuts_are_the_lengths_in_use_when_they_are_few() {
-        assert_eq!(cuts([24, 32, 32, 8].into_iter(), 32, CUTS), [0, 8, 24, 32]);
-        assert_eq!(cuts([].into_iter(), 32, CUTS), [0]);
-        assert_eq!(cuts([0, 0].into_iter(), 128, CUTS), [0]);
+        assert_eq!(cuts([24, 32, 32, 8].into_iter(), 32, 4), [0, 8, 24, 32]);
+        assert_eq!(cuts([].into_iter(), 32, 4), [0]);
+        assert_eq!(cuts([0, 0].into_iter(), 128, 4), [0]);
     }
 
     #[test]
     fn lengths_of_few_rules_are_cut_to_the_next_below() {
         let many = (0..1000).map(|n| [16, 24, 32][n % 3]);
         let rare = (1..=32).filter(|len| len % 8 != 0);
-        let cuts = cuts(many.chain(rare), 32, CUTS);
-        assert_eq!(cuts.len(), CUTS);
+        let cuts = cuts(many.chain(rare), 32, 4);
+        assert_eq!(cuts.len(), 4);
         assert!([0, 16, 24, 32].iter().all(|len| cuts.contains(len)), "{cuts:?}");
     }
 }

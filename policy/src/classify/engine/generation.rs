@@ -3,8 +3,10 @@
 //! A generation takes updates in place until it is full; then the writer builds the next.
 
 use super::batch::{Block, Scratch};
+use super::choose::Choice;
 use super::family::{Family, Pair, Probe, Seeds, rest_of};
 use super::index::{Index, View};
+use super::plan::Plan;
 use super::publish::{Clock, Flux};
 use super::record::Entry;
 use super::rule::{Header, Hit, Networks, Rule};
@@ -65,14 +67,20 @@ impl<F: Fn(u64) -> bool> Work for OfV6<'_, F> {
 
 impl Generation {
     /// The rules as they are at an update, with room for some more.
-    pub(super) fn build(source: &Source, version: u64, seeds: [u64; 4], spare: usize) -> Self {
+    pub(super) fn build(
+        source: &Source,
+        version: u64,
+        seeds: [u64; 4],
+        spare: usize,
+        choice: Choice,
+    ) -> Self {
         let seeds = Seeds(seeds);
         Self {
             clock: Clock::at(version),
             flux: (0..FLUX).map(|_| Flux::new()).collect(),
             zones: Zones::new(&source.numbers),
-            v4: build(&source.v4, &source.numbers, seeds, spare),
-            v6: build(&source.v6, &source.numbers, seeds, spare),
+            v4: build(&source.v4, &source.numbers, seeds, spare, choice),
+            v6: build(&source.v6, &source.numbers, seeds, spare, choice),
         }
     }
 
@@ -172,14 +180,16 @@ fn build<A: Family>(
     numbers: &Numbers,
     seeds: Seeds,
     spare: usize,
+    choice: Choice,
 ) -> Index<A> {
     // A family without rules is left without memory, until it gets its first.
     let spare = if entries.is_empty() && spare < 4096 { 0 } else { spare };
     let room = entries.len() + entries.len() / 16 + spare;
     // Each time a pile is made anew it takes memory that is free with the generation only.
     let mut piled = room * 4 + 16_384;
+    let plan = Plan::new(entries, seeds, choice);
     loop {
-        let index = Index::new(entries, room, piled, seeds);
+        let index = Index::new(plan.clone(), room, piled);
         if index.fill(entries, numbers) {
             index.cast_shadows(entries);
             return index;

@@ -8,12 +8,12 @@
 
 use super::boxes::Point;
 use super::buckets::{Buckets, PILE, fingerprint};
-use super::family::{Family, Pair, Probe, Seeds};
+use super::family::{Family, Pair, Probe};
 use super::packed::Compared;
 use super::piles::Piles;
 use super::plan::Plan;
 use super::publish::{Flux, NO_ORDER};
-use super::record::{ALL_ZONES, EMPTY, Entry, Record, Records};
+use super::record::{ALL_ZONES, EMPTY, Record, Records};
 use super::rule::Hit;
 use super::simd::{Vectors, Work, prefetch};
 use super::words::Words;
@@ -139,10 +139,9 @@ impl View<'_> {
 }
 
 impl<A: Family> Index<A> {
-    /// Without rules, for up to `room`, laid out for these. `piled` is how many rules may be put
+    /// Without rules, for up to `room`, with tables chosen for these. `piled` is how many rules may be put
     /// into piles, counting those that are put there again.
-    pub(super) fn new(entries: &[Entry<A>], room: usize, piled: usize, seeds: Seeds) -> Self {
-        let plan = Plan::new(entries, seeds);
+    pub(super) fn new(plan: Plan<A>, room: usize, piled: usize) -> Self {
         Self {
             words: Words::new(&plan, room),
             plan,

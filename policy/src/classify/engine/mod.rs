@@ -56,6 +56,7 @@ mod spans;
 mod spot;
 mod still;
 mod tree;
+mod weigh;
 mod words;
 mod writer;
 mod zones;
@@ -66,6 +67,7 @@ pub use rule::{Header, Hit, Networks, Rule, RuleId};
 pub use writer::Writer;
 
 use batch::{Scratch, WIDTH};
+use choose::Choice;
 use few::Few;
 use generation::{Generation, Parts, Source};
 use record::{EMPTY, Entry};
@@ -138,18 +140,18 @@ impl Engine {
             let Parts { v4, v6 } = Parts::of(rule, zones, coarse);
             places.push([put(&mut source.v4, v4), put(&mut source.v6, v6)]);
         }
-        let generation = Generation::build(&source, 0, seeds, SPARE);
         let rules = places.len();
         let places = match (source.v4.len(), source.v6.len()) {
             (count, 0) if count == rules => Places::V4,
             (0, count) if count == rules => Places::V6,
             _ => Places::Both(places),
         };
+        let tables = |choice| Generation::build(&source, 0, seeds, SPARE, choice);
         let form = match Few::new(&source.v4, &source.v6, &source.numbers) {
-            Some(few) => Form::Few(few, Box::new(generation)),
-            None => match Still::of(generation, &source.numbers) {
+            Some(few) => Form::Few(few, Box::new(tables(Choice::Quick))),
+            None => match Still::of(tables(Choice::Best), &source.numbers) {
                 Some(still) => Form::Still(Box::new(still)),
-                None => Form::Tables(Box::new(Generation::build(&source, 0, seeds, SPARE))),
+                None => Form::Tables(Box::new(tables(Choice::Quick))),
             },
         };
         Self { form, numbers: source.numbers, places, rules, seeds }
@@ -181,7 +183,7 @@ impl Engine {
             Form::Few(_, generation) | Form::Tables(generation) => (*generation, numbers),
             Form::Still(_) => {
                 let source = Source { v4, v6, numbers };
-                (Generation::build(&source, 0, seeds, SPARE), source.numbers)
+                (Generation::build(&source, 0, seeds, SPARE, Choice::Quick), source.numbers)
             }
         };
         let writer = Writer::new(generation, places, numbers, seeds);

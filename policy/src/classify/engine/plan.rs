@@ -4,7 +4,7 @@
 //! [`super::choose`]. A rule fits a table if all that the table hashes is fixed by the rule; the
 //! last table hashes nothing, so every rule fits it.
 
-use super::choose::choose;
+use super::choose::{Choice, choose};
 use super::family::{Family, Pair, Probe, Seeds, fold, joined, rest};
 use super::index::Search;
 use super::record::Entry;
@@ -118,7 +118,7 @@ pub(super) const DST_PORT: u64 = rest(0, u16::MAX, 0);
 pub(super) const PORTS: u64 = SRC_PORT | DST_PORT;
 
 /// What a table hashes, or what a rule fixes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Shape {
     pub(super) src_len: u8,
     pub(super) dst_len: u8,
@@ -150,7 +150,7 @@ impl Shape {
     }
 
     /// The address that says more, if one says anything.
-    const fn side(self) -> Option<Side> {
+    pub(super) const fn side(self) -> Option<Side> {
         match (self.src_len, self.dst_len) {
             (0, 0) => None,
             (src, dst) if src > dst => Some(Side::Src),
@@ -167,9 +167,9 @@ impl Shape {
 }
 
 impl<A: Family> Plan<A> {
-    pub(super) fn new(entries: &[Entry<A>], seeds: Seeds) -> Self {
+    pub(super) fn new(entries: &[Entry<A>], seeds: Seeds, choice: Choice) -> Self {
         let few = entries.len() <= FEW;
-        let shapes = if few { vec![Shape::ALL] } else { choose(entries, &seeds) };
+        let shapes = if few { vec![Shape::ALL] } else { choose(entries, &seeds, choice) };
         let cuts = |len: fn(&Shape) -> u8| {
             let mut cuts: Vec<u8> = shapes.iter().map(len).collect();
             cuts.push(0);

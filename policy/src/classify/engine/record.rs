@@ -166,6 +166,16 @@ impl<C> Record<C> {
 }
 
 impl<A: Family> Entry<A> {
+    /// Whether a header matches, zones aside; ports and protocol as in
+    /// [`rest`](super::family::rest).
+    pub(super) fn matches(&self, addresses: Pair<A>, rest: u64) -> bool {
+        A::same(self.addresses.src, addresses.src, self.src_len)
+            && A::same(self.addresses.dst, addresses.dst, self.dst_len)
+            && self.protocol.is_none_or(|own| own == (rest >> 32) as u8)
+            && self.src_port.contains(rest as u16)
+            && self.dst_port.contains((rest >> 16) as u16)
+    }
+
     /// Whether a header can match both, zones aside.
     pub(super) fn intersects(&self, other: &Self) -> bool {
         let src_len = self.src_len.min(other.src_len);

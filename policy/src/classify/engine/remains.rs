@@ -11,7 +11,7 @@ use super::choose::cuts;
 use super::family::{Family, Pair, Seeds, fold, rest};
 use super::plan::{DST_PORT, SRC_PORT, Shape, low};
 use super::record::Entry;
-use super::words::LEVELS;
+use super::weigh::Drawn;
 use ahash::AHashMap;
 
 /// Rules that may remain: a pile of so few costs little more than a table.
@@ -28,6 +28,8 @@ const HEADERS: usize = 256;
 const CUTS: usize = 4;
 /// Rules with one key that are not on a pile.
 const LONE: u64 = 4;
+/// The protocol of headers that may have any.
+const TCP: u8 = 6;
 /// Costs are in these parts of one look at a record.
 const UNIT: u64 = 16;
 
@@ -46,7 +48,7 @@ pub(super) fn choose<A: Family>(
     }
     let step = left.len().div_ceil(SAMPLE).max(1);
     left = left.into_iter().step_by(step).collect();
-    let headers = headers(entries, seeds);
+    let headers = headers(entries, HEADERS, seeds);
     let mut chosen = Vec::new();
     while chosen.len() < most && left.len() * step > FEW {
         let shapes = || first.iter().chain(&chosen).copied();
@@ -62,9 +64,13 @@ pub(super) fn choose<A: Family>(
     chosen
 }
 
-/// Headers drawn from the rules.
-fn headers<A: Family>(entries: &[Entry<A>], seeds: &Seeds) -> Vec<(Pair<A>, u64)> {
-    let step = entries.len().div_ceil(HEADERS).max(1);
+/// Up to so many headers drawn from the rules.
+pub(super) fn headers<A: Family>(
+    entries: &[Entry<A>],
+    most: usize,
+    seeds: &Seeds,
+) -> Vec<Drawn<A>> {
+    let step = entries.len().div_ceil(most).max(1);
     let [seed, ..] = seeds.0;
     let mut drawn = 0u64;
     let mut draw = || {
@@ -81,7 +87,7 @@ fn headers<A: Family>(entries: &[Entry<A>], seeds: &Seeds) -> Vec<(Pair<A>, u64)
         let mut port = |low: u16, high: u16| low + (draw() % (u64::from(high - low) + 1)) as u16;
         let src_port = port(entry.src_port.low(), entry.src_port.high());
         let dst_port = port(entry.dst_port.low(), entry.dst_port.high());
-        (Pair { src, dst }, rest(src_port, dst_port, 0))
+        (Pair { src, dst }, rest(src_port, dst_port, entry.protocol.unwrap_or(TCP)))
     };
     entries.iter().step_by(step).map(header).collect()
 }
@@ -97,7 +103,7 @@ fn candidates<A: Family, S: Iterator<Item = Shape>>(
         let mut all: Vec<u8> = shapes().map(|shape| len(&shape)).filter(|len| *len > 0).collect();
         all.sort_unstable();
         all.dedup();
-        if all.len() < LEVELS {
+        if all.len() < CUTS {
             all.extend(cuts(left.iter().map(|(_, shape)| len(shape)), bits, CUTS));
         }
         all.push(0);

@@ -11,7 +11,7 @@ use super::simd::prefetch;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Rules with one key before another table is tried.
-const ROOM: usize = 3;
+pub(super) const ROOM: usize = 3;
 
 /// Where a rule goes.
 pub(super) struct Spot<'a, A> {

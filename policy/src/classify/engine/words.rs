@@ -17,7 +17,7 @@ use crate::zone::ZoneSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Lengths that an address is cut to, without 0.
-pub(super) const LEVELS: usize = 4;
+pub(super) const LEVELS: usize = 5;
 /// Words for exact ports; ports that differ by a multiple share one.
 const EXACT: usize = 4096;
 /// Words for blocks of ports, for protocols and for zones.
@@ -305,6 +305,7 @@ fn tell(cell: &AtomicBool, told: bool) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::choose::Choice;
     use super::super::family::{Pair, Seeds, rest};
     use super::super::record::ALL_ZONES;
     use super::super::simd::{Work, work};
@@ -350,7 +351,7 @@ mod tests {
                 }
             })
             .collect();
-        let plan = Plan::new(&entries, Seeds([1, 2, 3, 4]));
+        let plan = Plan::new(&entries, Seeds([1, 2, 3, 4]), Choice::Best);
         let words = Words::new(&plan, entries.len());
         for entry in &entries {
             let table = plan.tables.iter().find(|table| table.fits(entry)).unwrap();

@@ -4,6 +4,7 @@
 //! lookup. Any number of readers look up at the same time, and none of them ever waits: see
 //! [`super::publish`] for how.
 
+use super::choose::Choice;
 use super::family::Family;
 use super::generation::{Generation, Parts, Source};
 use super::ids::{Ids, Place};
@@ -299,7 +300,8 @@ impl Writer {
             *v6 = carry(&generation.v6, *v6, &mut source.v6, numbers, &mut source.numbers);
         }
         let rules = source.v4.len().max(source.v6.len());
-        let next = Generation::build(&source, self.version, self.seeds, rules / 2 + 4096);
+        let spare = rules / 2 + 4096;
+        let next = Generation::build(&source, self.version, self.seeds, spare, Choice::Quick);
         self.generation = Arc::new(next);
         self.ledger = Ledger::of(&self.generation, self.ids.places());
         self.numbers = source.numbers;
