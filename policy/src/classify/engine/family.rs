@@ -87,7 +87,7 @@ pub(super) trait Family: Word + Send + Sync + 'static {
     /// A pair of addresses in memory that is read while it is written.
     type Cell: Debug + Default + Send + Sync;
 
-    /// Something without size that begins where [`Seat`](super::seat::Seat)s should.
+    /// Something without size that begins where [`Seat`](super::still::seat::Seat)s should.
     type Line: Clone + Copy + Debug + Send + Sync;
     const LINE: Self::Line;
 

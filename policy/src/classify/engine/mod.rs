@@ -4,13 +4,13 @@
 //! ```text
 //! rules ─► plan ─► words     for each field: classes of rules that can match
 //!           few    buckets   fingerprints under the hash of a table's key
-//!         tables   hint      what else than its key a rule asks for, beside its number
-//!                  records   one rule each, compared field by field
+//!         tables   records   one rule each, compared field by field
 //!                  shadows   where a better rule than a found one can be
 //!                  rounds    the same for many headers together, step by step
 //!                  publish   which rules count for a reader, and when memory is used again
 //!
-//! few rules that stay as they are ─► small   for each field rows of the rules that it allows
+//! rules that stay as they are ─► still   the best of several plans; each key leads to its best rule
+//!               and are few   ─► small   for each field rows of the rules that it allows
 //! ```
 //!
 //! Goes in: rules with an order and a value. Comes out: for a header the value of the first rule
@@ -24,13 +24,9 @@ mod choose;
 mod family;
 mod few;
 mod generation;
-mod heap;
-mod hint;
-mod hinting;
 mod ids;
 mod index;
 mod ledger;
-mod list;
 mod overlaps;
 mod packed;
 mod pile;
@@ -44,11 +40,6 @@ mod record;
 mod remains;
 mod rounds;
 mod rule;
-mod seat;
-mod seated;
-mod seats;
-mod settle;
-mod settled;
 mod shadow;
 mod simd;
 mod small;
@@ -113,7 +104,7 @@ enum Places {
 }
 
 impl Engine {
-    /// An engine for these rules; of more than 2^24 the rest is left out.
+    /// An engine for these rules; of more than 2^31 the rest is left out.
     #[must_use]
     pub fn build(rules: &[Rule]) -> Self {
         Self::with_seeds(rules, SEEDS)
@@ -275,8 +266,25 @@ impl<F: Fn(u64) -> bool> Work for One<'_, F> {
         match &engine.form {
             Form::Few(few, _) => few.lookup(header, vectors, verify),
             Form::Still(still) => still.lookup(header, vectors, verify),
-            Form::Tables(generation) => generation.lookup(header, STEADY, vectors, verify),
+            Form::Tables(tables) => vectors.apart(InTables { tables, header, verify }),
         }
+    }
+}
+
+/// One lookup in tables. Few engines have them; apart, it leaves the others all registers.
+struct InTables<'a, F> {
+    tables: &'a Generation,
+    header: &'a Header,
+    verify: F,
+}
+
+impl<F: Fn(u64) -> bool> Work for InTables<'_, F> {
+    type Output = Option<Hit>;
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) -> Option<Hit> {
+        let Self { tables, header, verify } = self;
+        tables.lookup(header, STEADY, vectors, verify)
     }
 }
 
@@ -294,21 +302,38 @@ impl<F: Fn(&Header, u64) -> bool> Work for Many<'_, F> {
     #[inline(always)]
     fn run<V: Vectors>(self, vectors: V) {
         let Self { engine, headers, hits, verify } = self;
-        let mut scratch = Scratch::new();
-        let blocks = headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH));
-        let next = headers.chunks(WIDTH).skip(1).chain([&[] as &[_]]);
-        for ((headers, hits), next) in blocks.zip(next) {
-            simd::prefetch_all(next);
-            match &engine.form {
-                Form::Few(few, _) => few.lookup_batch(headers, hits, vectors, &verify),
-                Form::Still(still) => {
+        match &engine.form {
+            Form::Few(few, _) => blocks(headers, hits, |headers, hits| {
+                few.lookup_batch(headers, hits, vectors, &verify);
+            }),
+            Form::Still(still) => {
+                let mut scratch = Scratch::new();
+                blocks(headers, hits, |headers, hits| {
                     still.lookup_batch(headers, hits, &mut scratch, vectors, &verify);
-                }
-                Form::Tables(generation) => {
-                    generation.lookup_batch(headers, hits, STEADY, &mut scratch, vectors, &verify);
-                }
+                });
+            }
+            Form::Tables(tables) => {
+                let mut scratch = Scratch::new();
+                blocks(headers, hits, |headers, hits| {
+                    tables.lookup_batch(headers, hits, STEADY, &mut scratch, vectors, &verify);
+                });
             }
         }
+    }
+}
+
+/// Goes through headers and their hits block by block, and asks for the memory of the next.
+#[inline(always)]
+fn blocks(
+    headers: &[Header],
+    hits: &mut [Option<Hit>],
+    mut each: impl FnMut(&[Header], &mut [Option<Hit>]),
+) {
+    let blocks = headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH));
+    let next = headers.chunks(WIDTH).skip(1).chain([&[] as &[_]]);
+    for ((headers, hits), next) in blocks.zip(next) {
+        simd::prefetch_all(next);
+        each(headers, hits);
     }
 }
 

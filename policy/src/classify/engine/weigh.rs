@@ -6,8 +6,8 @@
 use super::family::{Family, Pair, Seeds, fold};
 use super::plan::{SLOTS, Shape, Side, low};
 use super::record::Entry;
-use super::seat::OTHERS;
 use super::spot::ROOM;
+use super::still::seat::OTHERS;
 use crate::matching::PortRange;
 use ahash::AHashMap;
 
@@ -231,4 +231,60 @@ impl<'a, A: Family> Known<'a, A> {
 /// The place of a value's bit in the filter.
 const fn bit(value: u64) -> (usize, u64) {
     ((value >> (64 + 6 - FILTER)) as usize, 1 << (value >> 20 & 63))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::DST_PORT;
+    use super::super::remains::headers;
+    use super::*;
+
+    /// Rules for hosts of some networks, several for each, by destination port.
+    fn rules(hosts: u32, ports: u16) -> Vec<Entry<u32>> {
+        let rule = |host: u32, port: u16| Entry {
+            order: host * u32::from(ports) + u32::from(port),
+            src_len: 0,
+            dst_len: 32,
+            addresses: Pair { src: 0, dst: host.wrapping_mul(0x9e37_79b1) },
+            protocol: Some(6),
+            src_port: PortRange::ANY,
+            dst_port: PortRange::only(port),
+            zones: 0,
+            coarse: false,
+            value: 0,
+        };
+        (0..hosts).flat_map(|host| (0..ports).map(move |port| rule(host, port))).collect()
+    }
+
+    fn costs(rules: &[Entry<u32>], shapes: &[&[Shape]]) -> Vec<u64> {
+        let seeds = Seeds([1, 2, 3, 4]);
+        let headers = headers(rules, 700, &seeds);
+        shapes.iter().map(|shapes| weigh(rules, &headers, shapes, &seeds)).collect()
+    }
+
+    const HOST: Shape = Shape { src_len: 0, dst_len: 32, rest: 0 };
+    const PORT: Shape = Shape { src_len: 0, dst_len: 32, rest: DST_PORT };
+    const NETWORK: Shape = Shape { src_len: 0, dst_len: 8, rest: 0 };
+
+    #[test]
+    fn keys_that_rules_share_cost_more_than_their_own() {
+        let shapes: [&[Shape]; 3] =
+            [&[PORT, Shape::ALL], &[HOST, Shape::ALL], &[NETWORK, Shape::ALL]];
+        let costs = costs(&rules(1000, 5), &shapes);
+        assert!(costs.windows(2).all(|two| two[0] < two[1]), "{costs:?}");
+    }
+
+    #[test]
+    fn a_second_table_costs_more_where_its_rules_decide_first() {
+        // Of two rules for a host the one for all ports comes first.
+        let mut rules = rules(1000, 2);
+        for rule in &mut rules {
+            rule.order ^= 1;
+            if rule.dst_port == PortRange::only(1) {
+                rule.dst_port = PortRange::ANY;
+            }
+        }
+        let costs = costs(&rules, &[&[HOST, Shape::ALL], &[PORT, HOST, Shape::ALL]]);
+        assert!(costs[0] < costs[1], "{costs:?}");
+    }
 }

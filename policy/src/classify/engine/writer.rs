@@ -90,7 +90,7 @@ impl Writer {
         self.generation.memory() + self.ids.memory()
     }
 
-    /// Adds a rule; `None` when there are 2^24 already, or 2^24 different pairs of zone sets.
+    /// Adds a rule; `None` when there are 2^31 already, or 2^24 different pairs of zone sets.
     pub fn insert(&mut self, rule: Rule) -> Option<RuleId> {
         if self.ids.is_full() {
             return None;

@@ -3,11 +3,12 @@
 use super::super::batch::{Block, Scratch};
 use super::super::boxes::Bounds;
 use super::super::buckets::{Buckets, PILE};
-use super::super::family::Pair;
-use super::super::hint::View;
-use super::super::list::LINE;
+use super::super::family::{Pair, fold};
 use super::super::plan::Side;
-use super::super::seat::OTHERS;
+use super::super::small::WORDS;
+use super::super::still::hint::{NONE, View};
+use super::super::still::list::LINE;
+use super::super::still::seat::OTHERS;
 use super::*;
 
 struct Random(u64);

@@ -5,11 +5,11 @@
 use super::super::super::batch::{Fields, Lanes, Pairs, WIDTH};
 use super::super::super::buckets::{Bucket, SLOTS};
 use super::super::super::family::{SCATTER, Seeds};
-use super::super::super::hint::{Hints, NONE};
-use super::super::super::list::{All, Lines};
 use super::super::super::plan::{Columns, PORTS, SLOT_SHIFT};
-use super::super::super::seat::Others;
-use super::super::super::seats::{MIX, Seats};
+use super::super::super::still::hint::{Hints, NONE};
+use super::super::super::still::list::{All, Lines};
+use super::super::super::still::seat::Others;
+use super::super::super::still::seats::{MIX, Seats};
 use super::super::super::words::Maps;
 use std::arch::x86_64::__m512i;
 use std::sync::atomic::AtomicU64;

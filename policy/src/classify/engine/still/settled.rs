@@ -11,32 +11,32 @@
 //! others are. So a lookup waits for one rule where tables that change have it wait for a bucket
 //! first.
 //!
-//! Not here: how an [`Index`](super::index::Index) is laid out so, see [`super::settle`]; batches,
-//! see [`super::seated`].
+//! Not here: how an [`Index`](super::super::index::Index) is laid out so, see [`super::settle`]; batches,
+//! see [`super::super::rounds`].
 
-use super::family::{Family, Probe};
+use super::super::family::{Family, Probe};
+use super::super::index::{Best, NOTHING, Search};
+use super::super::packed::Compared;
+use super::super::plan::Plan;
+use super::super::record::Entry;
+use super::super::rule::Hit;
+use super::super::simd::{Vectors, Work, prefetch};
+use super::super::words::Words;
+use super::super::zones::Zones;
 use super::heap::Heap;
 use super::hint;
-use super::index::{Best, NOTHING, Search};
-use super::packed::Compared;
-use super::plan::Plan;
-use super::record::Entry;
-use super::rule::Hit;
 use super::seat::{Others, Seat};
 use super::seats::Seats;
-use super::simd::{Vectors, Work, prefetch};
-use super::words::Words;
-use super::zones::Zones;
 use std::hint::select_unpredictable;
 
 /// The rules of one family.
 #[derive(Debug)]
-pub(super) struct Settled<A: Family> {
-    pub(super) plan: Plan<A>,
+pub(in super::super) struct Settled<A: Family> {
+    pub(in super::super) plan: Plan<A>,
     pub(super) words: Words,
     pub(super) seats: Seats,
     /// The best rule of each key in the key's seat, then the rest.
-    pub(super) rules: Box<[Seat<A>]>,
+    pub(in super::super) rules: Box<[Seat<A>]>,
     /// Rules that share a key, where they are many.
     pub(super) heaps: Box<[Heap<A>]>,
     /// The heap of all rules where there is nothing else, see [`Plan::chain`].
@@ -189,7 +189,7 @@ impl<A: Family> Settled<A> {
     }
 
     /// The rules, by the numbers that they had in the index.
-    pub(super) fn entries(&self) -> Vec<Entry<A>> {
+    pub(in super::super) fn entries(&self) -> Vec<Entry<A>> {
         let taken = self.rules.iter().filter_map(|seat| Some((seat.rule, seat.entry()?)));
         let mut entries: Vec<(u32, Entry<A>)> = taken.collect();
         entries.sort_unstable_by_key(|(rule, _)| *rule);

@@ -2,18 +2,18 @@
 //!
 //! Goes in: an [`Index`] as it was filled, with its shadows. Comes out: a [`Settled`].
 
-use super::family::Family;
+use super::super::family::Family;
+use super::super::index::Index;
+use super::super::pile::Pile;
+use super::super::record::{EMPTY, Entry, Record};
+use super::super::zones::Numbers;
 use super::heap::Heap;
 use super::hint::NONE;
 use super::hinting::Hinting;
-use super::index::Index;
 use super::list::List;
-use super::pile::Pile;
-use super::record::{EMPTY, Entry, Record};
 use super::seat::{OTHERS, Others, Seat};
 use super::seats::Seats;
 use super::settled::Settled;
-use super::zones::Numbers;
 
 /// Rules of a key from which on they aren't looked at one after the other.
 const MANY: usize = 100;

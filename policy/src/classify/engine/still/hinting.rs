@@ -3,10 +3,10 @@
 //! Goes in: the rules that share a key. Comes out: the view of their addresses and the hint of each,
 //! such that headers like the rules themselves are left with the fewest to compare.
 
-use super::family::{Family, Probe};
+use super::super::family::{Family, Probe};
+use super::super::plan::{DST_PORT, SRC_PORT, Shape, Side};
+use super::super::record::Entry;
 use super::hint::{self, Hints, NONE, View};
-use super::plan::{DST_PORT, SRC_PORT, Shape, Side};
-use super::record::Entry;
 
 /// The hints of a key's rules.
 #[derive(Clone, Debug)]

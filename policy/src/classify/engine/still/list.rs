@@ -3,36 +3,36 @@
 //! Where [`hint`] has one byte for a rule, a list has five, so that of dozens of rules
 //! hardly one is compared that doesn't match.
 
-use super::family::{Family, Probe};
+use super::super::family::{Family, Probe};
+use super::super::plan::Side;
+use super::super::record::Entry;
+use super::super::simd::{Vectors, prefetch_all};
 use super::hint::{self, NOBODY, NONE, View};
-use super::plan::Side;
-use super::record::Entry;
-use super::simd::{Vectors, prefetch_all};
 
 /// Rules in seats from a number on.
 #[derive(Debug)]
-pub(super) struct List {
+pub(in super::super) struct List {
     first: u32,
     views: [View; 2],
     lines: Box<[Lines]>,
 }
 
 /// Rules that have their hints in the same lines.
-pub(super) const LINE: usize = 64;
+pub(in super::super) const LINE: usize = 64;
 /// Kinds of hints: ports, protocol, and what the views show of both addresses.
-pub(super) const KINDS: usize = 5;
+pub(in super::super) const KINDS: usize = 5;
 
 /// Hints of some rules, kind by kind.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
-pub(super) struct Lines(pub(super) [[u8; LINE]; KINDS]);
+pub(in super::super) struct Lines(pub(in super::super) [[u8; LINE]; KINDS]);
 
 /// A header's hints, one of each kind.
-pub(super) type All = [u8; KINDS];
+pub(in super::super) type All = [u8; KINDS];
 
 impl List {
     /// Of rules from a number on. `None` if that leaves too many of them.
-    pub(super) fn new<A: Family>(first: u32, rules: &[Entry<A>]) -> Option<Self> {
+    pub(in super::super) fn new<A: Family>(first: u32, rules: &[Entry<A>]) -> Option<Self> {
         let views = [Side::Src, Side::Dst].map(|side| middle(rules, side));
         let hints: Vec<All> = rules.iter().map(|rule| of_rule(rule, views)).collect();
         let left = rules.iter().map(|rule| {
@@ -59,7 +59,7 @@ impl List {
 
     /// Calls `each` with the numbers of rules that a header may match until it says no.
     #[inline(always)]
-    pub(super) fn find<A: Family, V: Vectors>(
+    pub(in super::super) fn find<A: Family, V: Vectors>(
         &self,
         probe: &Probe<A>,
         vectors: V,
@@ -79,11 +79,11 @@ impl List {
 
     /// Asks for the memory that a lookup begins with.
     #[inline]
-    pub(super) fn prefetch(&self) {
+    pub(in super::super) fn prefetch(&self) {
         prefetch_all(&self.lines);
     }
 
-    pub(super) fn memory(&self) -> usize {
+    pub(in super::super) fn memory(&self) -> usize {
         size_of_val(&*self.lines)
     }
 }

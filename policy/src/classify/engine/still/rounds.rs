@@ -8,16 +8,16 @@
 //! └─ rest:    if that doesn't match, the others with its key, if there are any
 //! ```
 //!
-//! Like [`super::rounds`], which is for rules that change.
+//! Like [`super::super::rounds`], which is for rules that change.
 
-use super::batch::{Block, Scratch};
-use super::family::{Family, Probe};
+use super::super::batch::{Block, Scratch};
+use super::super::family::{Family, Probe};
+use super::super::index::{NOTHING, Search};
+use super::super::simd::{Vectors, Work, prefetch};
+use super::super::zones::Zones;
 use super::heap::Heap;
 use super::hint;
-use super::index::{NOTHING, Search};
 use super::settled::Settled;
-use super::simd::{Vectors, Work, prefetch};
-use super::zones::Zones;
 
 /// Headers up to which one after the other is faster than the whole block.
 const ALONE: usize = 16;

@@ -11,29 +11,29 @@
 //! 192 to 254   the part of an address that the key's view shows
 //! ```
 
-use super::family::{Family, Pair, Probe, rest};
-use super::plan::Side;
-use super::record::Entry;
+use super::super::family::{Family, Pair, Probe, rest};
+use super::super::plan::Side;
+use super::super::record::Entry;
 use crate::matching::PortRange;
 use std::hint::select_unpredictable;
 
 /// The hint of a rule that nothing is known of.
-pub(super) const NONE: u8 = 0;
+pub(in super::super) const NONE: u8 = 0;
 /// What no rule has, nor a header.
-pub(super) const NOBODY: u8 = 255;
+pub(in super::super) const NOBODY: u8 = 255;
 
 /// The hints of the rules that a header can match, beside [`NONE`].
-pub(super) type Hints = [u8; 4];
+pub(in super::super) type Hints = [u8; 4];
 
 /// The part of addresses that hints of a key's rules are made of: the first bits of one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct View(u8);
+pub(in super::super) struct View(u8);
 
 const DST: u8 = 128;
 
 impl View {
     /// Of so many bits, up to 128 and not 0.
-    pub(super) const fn new(side: Side, len: u8) -> Self {
+    pub(in super::super) const fn new(side: Side, len: u8) -> Self {
         let side = match side {
             Side::Src => 0,
             Side::Dst => DST,
@@ -41,26 +41,26 @@ impl View {
         Self(len.saturating_sub(1) & !DST | side)
     }
 
-    pub(super) const fn byte(self) -> u8 {
+    pub(in super::super) const fn byte(self) -> u8 {
         self.0
     }
 
-    pub(super) const fn side(self) -> Side {
+    pub(in super::super) const fn side(self) -> Side {
         if self.0 & DST == 0 { Side::Src } else { Side::Dst }
     }
 
-    pub(super) const fn len(self) -> u8 {
+    pub(in super::super) const fn len(self) -> u8 {
         (self.0 & !DST) + 1
     }
 
     /// The hint of a rule, or [`NONE`] if it says less of the address than the view shows.
-    pub(super) fn of_rule<A: Family>(self, rule: &Entry<A>) -> u8 {
+    pub(in super::super) fn of_rule<A: Family>(self, rule: &Entry<A>) -> u8 {
         if self.side().of(rule).1 >= self.len() { self.of(rule.addresses) } else { NONE }
     }
 
     /// The hint of a header with these addresses.
     #[inline(always)]
-    pub(super) fn of<A: Family>(self, addresses: Pair<A>) -> u8 {
+    pub(in super::super) fn of<A: Family>(self, addresses: Pair<A>) -> u8 {
         let Pair { src, dst } = addresses;
         let address = select_unpredictable(self.0 & DST == 0, src, dst);
         let bits = (address.scatter(self.len()) >> 26) as u8;
@@ -70,13 +70,13 @@ impl View {
 
 /// The hints of a header under a view.
 #[inline(always)]
-pub(super) fn of_header<A: Family>(probe: &Probe<A>, view: View) -> Hints {
+pub(in super::super) fn of_header<A: Family>(probe: &Probe<A>, view: View) -> Hints {
     let (src, dst) = (probe.rest as u16, (probe.rest >> 16) as u16);
     [dst_port(dst), src_port(src), protocol(probe.protocol()), view.of(probe.addresses)]
 }
 
 /// The hints of a rule's ports and protocol, or [`NONE`].
-pub(super) fn of_fields<A: Family>(rule: &Entry<A>) -> [u8; 3] {
+pub(in super::super) fn of_fields<A: Family>(rule: &Entry<A>) -> [u8; 3] {
     let of = |ports: PortRange, hint: fn(u16) -> u8| {
         if ports.low() == ports.high() { hint(ports.low()) } else { NONE }
     };
@@ -85,7 +85,7 @@ pub(super) fn of_fields<A: Family>(rule: &Entry<A>) -> [u8; 3] {
 }
 
 /// A header that a rule matches.
-pub(super) fn like<A: Family>(rule: &Entry<A>) -> Probe<A> {
+pub(in super::super) fn like<A: Family>(rule: &Entry<A>) -> Probe<A> {
     let ports = (rule.src_port.low(), rule.dst_port.low());
     Probe::new(rule.addresses, rest(ports.0, ports.1, rule.protocol.unwrap_or(0)))
 }
@@ -114,9 +114,9 @@ const fn protocol(number: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::plan::Shape;
+    use super::super::super::record::ALL_ZONES;
     use super::super::hinting::Hinting;
-    use super::super::plan::Shape;
-    use super::super::record::ALL_ZONES;
     use super::*;
 
     /// Rules of all kinds, for addresses up to 8.

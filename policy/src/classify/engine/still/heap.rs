@@ -1,15 +1,15 @@
 //! Rules that share a key and are too many to be compared one by one.
 //!
-//! Not here: those that may still change, see [`super::piles`].
+//! Not here: those that may still change, see [`super::super::piles`].
 
-use super::boxes::Point;
-use super::family::{Family, Pair, Probe};
-use super::index::Best;
+use super::super::boxes::Point;
+use super::super::family::{Family, Pair, Probe};
+use super::super::index::Best;
+use super::super::pile::Pile;
+use super::super::record::Entry;
+use super::super::simd::Vectors;
+use super::super::small::{RULES, Small};
 use super::list::List;
-use super::pile::Pile;
-use super::record::Entry;
-use super::simd::Vectors;
-use super::small::{RULES, Small};
 use crate::zone::ZoneSet;
 
 /// The rules of a key.

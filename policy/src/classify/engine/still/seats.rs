@@ -9,7 +9,7 @@
 
 /// Seats of a set of keys.
 #[derive(Debug)]
-pub(super) struct Seats {
+pub(in super::super) struct Seats {
     /// One for each group, and one more: vector instructions read two at once.
     pilots: Box<[u16]>,
     count: u32,
@@ -20,12 +20,12 @@ const GROUP: usize = 3;
 /// One seat in so many more than keys, tried one after the other.
 const SPARE: [usize; 3] = [31, 15, 7];
 /// Odd numbers that mix pilots into hashes.
-pub(super) const MIX: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93];
+pub(in super::super) const MIX: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd6e8_feb8_6659_fd93];
 
 impl Seats {
     /// Seats for these hashes, which rise. `None` if no pilots were found, as for a hash that comes
     /// twice.
-    pub(super) fn new(hashes: &[u64]) -> Option<Self> {
+    pub(in super::super) fn new(hashes: &[u64]) -> Option<Self> {
         SPARE.into_iter().find_map(|spare| Self::with(hashes, hashes.len() + hashes.len() / spare))
     }
 
@@ -68,24 +68,24 @@ impl Seats {
     }
 
     /// The pilots, and one more.
-    pub(super) const fn pilots(&self) -> &[u16] {
+    pub(in super::super) const fn pilots(&self) -> &[u16] {
         &self.pilots
     }
 
     /// How many groups there are, as many as pilots.
     #[inline(always)]
-    pub(super) const fn groups(&self) -> u64 {
+    pub(in super::super) const fn groups(&self) -> u64 {
         self.pilots.len() as u64 - 1
     }
 
     /// How many seats there are.
-    pub(super) const fn len(&self) -> u32 {
+    pub(in super::super) const fn len(&self) -> u32 {
         self.count
     }
 
     /// The seat of a hash.
     #[inline(always)]
-    pub(super) fn of(&self, hash: u64) -> u32 {
+    pub(in super::super) fn of(&self, hash: u64) -> u32 {
         self.seat(hash, self.pilots.get(self.group(hash)).copied().unwrap_or(0))
     }
 
@@ -101,7 +101,7 @@ impl Seats {
         (((mixed >> 32) * u64::from(self.count)) >> 32) as u32
     }
 
-    pub(super) fn memory(&self) -> usize {
+    pub(in super::super) fn memory(&self) -> usize {
         size_of_val(&*self.pilots)
     }
 }

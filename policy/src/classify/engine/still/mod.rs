@@ -1,14 +1,33 @@
-//! Both families together when their rules don't change any more.
+//! Rules that don't change any more: one wait for memory where tables that change have two.
 //!
-//! Not here: how the rules of one family are laid out, see [`super::settled`].
+//! ```text
+//! index ─► settle ─► seats     a place for each key, without a search
+//!                    seat      the best rule of a key, and where the others with it are
+//!                    hint      what else than the key the others ask for, in a byte
+//!                    heap      others that are too many for that: a list, a tree or rows of bits
+//!                    settled   lookups one at a time
+//!                    rounds    and in batches
+//! ```
+//!
+//! Goes in: a [`Generation`] that was built and not changed. Comes out: for a header the hit.
+
+mod heap;
+pub(super) mod hint;
+mod hinting;
+pub(super) mod list;
+mod rounds;
+pub(super) mod seat;
+pub(super) mod seats;
+mod settle;
+mod settled;
 
 use super::batch::{Block, Scratch};
 use super::family::{Family, Probe};
 use super::generation::{Generation, InFamily, of};
 use super::rule::{Header, Hit};
-use super::settled::Settled;
 use super::simd::{Vectors, Work};
 use super::zones::{Numbers, Zones};
+use settled::Settled;
 
 /// The rules of both families.
 #[derive(Debug)]
