@@ -1,8 +1,8 @@
 //! What a lookup takes on rule sets and traces in ClassBench's format, beside a linear scan.
 //!
 //! `cargo run --release -p twinwall-policy --example lookup_figures -- RULES TRACE [RULES TRACE ...]`
-//! Files are plain text. Prints a line for each pair; `wrong` counts headers for which engine and
-//! scan differ.
+//! Files are plain text. Prints what the machine's memory takes, then a line for each pair; `wrong`
+//! counts headers for which engine and scan differ.
 #![expect(clippy::disallowed_methods, reason = "a measurement reads files and needs a clock")]
 
 use std::error::Error;
@@ -16,6 +16,12 @@ use twinwall_policy::prefix::Prefix;
 use twinwall_policy::zone::{ZoneId, ZoneSet};
 
 fn main() -> Result<(), Box<dyn Error>> {
+    for mib in [1, 4, 16, 64] {
+        let [chained, free] = memory(mib << 20);
+        println!(
+            "{mib:>3} MiB: {chained:.1} ns a load that waits for the last, {free:.1} ns another"
+        );
+    }
     println!(
         "  rules  tables  build ms  bytes/rule  batched ns  single ns  linear ns  wrong  file"
     );
@@ -72,6 +78,40 @@ fn figures(rules_file: &str, trace_file: &str) -> Result<(), Box<dyn Error>> {
         wrong + differ,
     );
     Ok(())
+}
+
+/// Nanoseconds for a load from one of the lines of so much memory, if it says which comes next and
+/// if all are known before.
+fn memory(bytes: usize) -> [f64; 2] {
+    const LINE: usize = 64 / size_of::<usize>();
+    const LOADS: usize = 1 << 20;
+    let lines = bytes / 64;
+    let mut random = 88_172_645_463_325_252u64;
+    let mut below = |limit: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (((random >> 32) * limit as u64) >> 32) as usize
+    };
+    // One round through all lines, each once.
+    let mut round: Vec<usize> = (0..lines).collect();
+    for last in (1..lines).rev() {
+        round.swap(last, below(last));
+    }
+    let mut words = vec![0usize; lines * LINE];
+    for (line, next) in round.iter().enumerate() {
+        if let Some(word) = words.get_mut(line * LINE) {
+            *word = *next;
+        }
+    }
+    let load = |line: usize| black_box(&words).get(line * LINE).copied().unwrap_or_default();
+    let chained = || (0..LOADS).fold(0, |line, _| load(line));
+    let free = || round.iter().cycle().take(LOADS).fold(0, |sum: usize, line| sum ^ load(*line));
+    let runs: [&dyn Fn() -> usize; 2] = [&chained, &free];
+    runs.map(|run| {
+        let times = (0..5).map(|_| timed(|| black_box(run())).1);
+        times.fold(f64::INFINITY, f64::min) * 1e6 / LOADS as f64
+    })
 }
 
 fn scan(rules: &[Rule], header: &Header) -> Option<u32> {

@@ -63,16 +63,21 @@ pub(super) fn weigh<A: Family>(
         rules.sort_by_key(|entry| entry.order);
     }
     let one = |header: &Drawn<A>| {
-        let (mut cost, mut best) = (0, None::<&Entry<A>>);
+        let (mut cost, mut best) = (0, None::<(&Entry<A>, Shape)>);
         for table in &tables {
             let rules = known.keys.get(&table.key(*header, seeds)).map_or(&[][..], Vec::as_slice);
-            let asked = match (rules, best) {
-                ([], None) => known.may_hold(table, *header),
-                ([_, ..], None) => true,
-                // The shadow of the one that was found tells.
-                (rules, Some(best)) => {
-                    let mut better = rules.iter().take_while(|rule| rule.order < best.order);
-                    better.any(|rule| rule.intersects(best))
+            let may_hold = || !rules.is_empty() || known.may_hold(table, *header);
+            let asked = match best {
+                None => may_hold(),
+                // What the shadow of the one that was found knows, or may know, see `shadow`.
+                Some((best, own)) => {
+                    if table.shape.holds(Shape::of(best)) || own.holds(table.shape) {
+                        let mut better = rules.iter().take_while(|rule| rule.order < best.order);
+                        better.any(|rule| rule.intersects(best))
+                    } else {
+                        known.best.get(&table.place).is_some_and(|first| *first < best.order)
+                            && may_hold()
+                    }
                 }
             };
             if !asked {
@@ -87,8 +92,8 @@ pub(super) fn weigh<A: Family>(
                     _ => prices.heap,
                 };
             }
-            let found = found.and_then(|place| rules.get(place)).copied();
-            best = best.into_iter().chain(found).min_by_key(|rule| rule.order);
+            let found = found.and_then(|place| rules.get(place)).map(|rule| (*rule, table.shape));
+            best = best.into_iter().chain(found).min_by_key(|(rule, _)| rule.order);
         }
         cost
     };
@@ -153,6 +158,8 @@ struct Known<'a, A> {
     keys: AHashMap<u64, Vec<&'a Entry<A>>>,
     /// Parts of keys: whether some rule has them.
     parts: AHashMap<u64, bool>,
+    /// The best order of each table.
+    best: AHashMap<u64, u32>,
     /// A bit for each key or part; most of those of rules aren't there.
     filter: Vec<u64>,
 }
@@ -160,7 +167,8 @@ struct Known<'a, A> {
 impl<'a, A: Family> Known<'a, A> {
     fn new(headers: &[Drawn<A>], tables: &[Table], seeds: &Seeds) -> Self {
         let filter = vec![0; 1 << (FILTER - 6)];
-        let mut own = Self { keys: AHashMap::new(), parts: AHashMap::new(), filter };
+        let mut own =
+            Self { keys: AHashMap::new(), parts: AHashMap::new(), best: AHashMap::new(), filter };
         for header in headers {
             for table in tables {
                 let (key, parts) = (table.key(*header, seeds), table.parts(*header));
@@ -202,6 +210,8 @@ impl<'a, A: Family> Known<'a, A> {
             }
         }
         let Some((_, key, table)) = best else { return };
+        let first = self.best.entry(table.place).or_insert(entry.order);
+        *first = entry.order.min(*first);
         if self.passes(key)
             && let Some(rules) = self.keys.get_mut(&key)
         {
