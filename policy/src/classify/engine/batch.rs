@@ -4,7 +4,7 @@
 
 use super::buckets::SLOTS;
 use super::family::{Family, Pair, Probe, edges, rest_of};
-use super::index::{Best, NOTHING};
+use super::index::{Best, NOTHING, Search};
 use super::rule::{Header, Hit};
 
 /// Headers of a block: enough to hide a wait and to keep rounds full, few enough for the first
@@ -70,6 +70,30 @@ pub(super) struct Pairs {
 pub(super) struct Lanes {
     places: [u32; WIDTH + VECTOR],
     pub(super) count: usize,
+}
+
+/// A header's search, in columns.
+pub(super) struct Searches<'a> {
+    pub(super) best: &'a mut [Best; WIDTH],
+    pub(super) classes: &'a mut [u64; WIDTH],
+    pub(super) tables: &'a [u64; WIDTH],
+}
+
+impl Searches<'_> {
+    /// Goes on with the search of the header at a place.
+    #[inline(always)]
+    pub(super) fn go_on<T>(
+        &mut self,
+        place: usize,
+        look: impl FnOnce(&mut Search) -> T,
+    ) -> Option<T> {
+        let best = self.best.get_mut(place)?;
+        let classes = self.classes.get_mut(place)?;
+        let mut search = Search { best: *best, classes: *classes, table: *self.tables.get(place)? };
+        let result = look(&mut search);
+        (*best, *classes) = (search.best, search.classes);
+        Some(result)
+    }
 }
 
 impl Lanes {

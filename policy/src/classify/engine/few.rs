@@ -2,11 +2,8 @@
 //!
 //! Not here: how they are kept, see [`super::small`].
 
-use super::batch::Block;
-use super::generation::{InFamily, of};
+use super::both::Both;
 use super::record::Entry;
-use super::rule::{Header, Hit};
-use super::simd::Vectors;
 use super::small::Small;
 use super::zones::Numbers;
 
@@ -25,40 +22,8 @@ impl Few {
     }
 
     #[inline(always)]
-    pub(super) fn lookup<V: Vectors>(
-        &self,
-        header: &Header,
-        vectors: V,
-        verify: impl Fn(u64) -> bool,
-    ) -> Option<Hit> {
-        match of(header) {
-            InFamily::V4(probe) => self.v4.find(&probe, vectors, verify),
-            InFamily::V6(probe) => self.v6.find(&probe, vectors, verify),
-            InFamily::Neither => None,
-        }
-    }
-
-    /// Looks up the headers of a block.
-    #[inline(always)]
-    pub(super) fn lookup_batch<V: Vectors>(
-        &self,
-        headers: &[Header],
-        hits: &mut [Option<Hit>],
-        vectors: V,
-        verify: impl Fn(&Header, u64) -> bool,
-    ) {
-        let of = |from: usize, value| headers.get(from).is_some_and(|header| verify(header, value));
-        let mut block = Block::new();
-        let others = block.fill(headers);
-        if others {
-            hits.iter_mut().zip(headers).for_each(|(hit, _)| *hit = None);
-        }
-        self.v4.find_all(&block, hits, vectors, |place, value| of(block.from(place), value));
-        if others {
-            let mut block = Block::new();
-            block.fill(headers);
-            self.v6.find_all(&block, hits, vectors, |place, value| of(block.from(place), value));
-        }
+    pub(super) const fn both(&self) -> Both<&Small<u32>, &Small<u128>> {
+        Both { v4: &self.v4, v6: &self.v6 }
     }
 
     pub(super) fn memory(&self) -> usize {

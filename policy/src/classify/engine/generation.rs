@@ -3,14 +3,15 @@
 //! A generation takes updates in place until it is full; then the writer builds the next.
 
 use super::batch::{Block, Scratch};
+use super::both::{Both, Rules};
 use super::choose::Choice;
-use super::family::{Family, Pair, Probe, Seeds, rest_of};
+use super::family::{Family, Pair, Probe, Seeds};
 use super::index::{Index, View};
 use super::plan::Plan;
 use super::publish::{Clock, Flux};
 use super::record::Entry;
-use super::rule::{Header, Hit, Networks, Rule};
-use super::simd::{Vectors, Work};
+use super::rule::{Hit, Networks, Rule};
+use super::simd::Vectors;
 use super::zones::{Numbers, Zones};
 use crate::prefix::{Prefix, Word};
 
@@ -47,24 +48,6 @@ impl Source {
     }
 }
 
-/// A lookup of an IPv6 header. Beside that of an IPv4 header it would take registers from it.
-struct OfV6<'a, F> {
-    index: &'a Index<u128>,
-    probe: Probe<u128>,
-    view: &'a View<'a>,
-    verify: F,
-}
-
-impl<F: Fn(u64) -> bool> Work for OfV6<'_, F> {
-    type Output = Option<Hit>;
-
-    #[inline(always)]
-    fn run<V: Vectors>(self, vectors: V) -> Option<Hit> {
-        let Self { index, probe, view, verify } = self;
-        index.hit(index.find(&probe, view, vectors, verify))
-    }
-}
-
 impl Generation {
     /// The rules as they are at an update, with room for some more.
     pub(super) fn build(
@@ -84,49 +67,11 @@ impl Generation {
         }
     }
 
+    /// The rules as they are at an update.
     #[inline(always)]
-    pub(super) fn lookup<V: Vectors>(
-        &self,
-        header: &Header,
-        version: u64,
-        vectors: V,
-        verify: impl Fn(u64) -> bool,
-    ) -> Option<Hit> {
-        let view = self.view(version);
-        match of(header) {
-            InFamily::V4(probe) => self.v4.hit(self.v4.find(&probe, &view, vectors, verify)),
-            InFamily::V6(probe) => {
-                vectors.apart(OfV6 { index: &self.v6, probe, view: &view, verify })
-            }
-            InFamily::Neither => None,
-        }
-    }
-
-    /// Looks up the headers of a block.
-    #[inline(always)]
-    pub(super) fn lookup_batch<V: Vectors>(
-        &self,
-        headers: &[Header],
-        hits: &mut [Option<Hit>],
-        version: u64,
-        scratch: &mut Scratch,
-        vectors: V,
-        verify: impl Fn(&Header, u64) -> bool,
-    ) {
-        let view = self.view(version);
-        let mut block = Block::new();
-        if !block.fill(headers) {
-            return batch(&self.v4, &view, &block, headers, hits, scratch, vectors, &verify);
-        }
-        hits.iter_mut().zip(headers).for_each(|(hit, _)| *hit = None);
-        batch(&self.v4, &view, &block, headers, hits, scratch, vectors, &verify);
-        let mut block = Block::new();
-        block.fill(headers);
-        batch(&self.v6, &view, &block, headers, hits, scratch, vectors, &verify);
-    }
-
-    fn view(&self, version: u64) -> View<'_> {
-        View { version, flux: &self.flux, zones: &self.zones }
+    pub(super) fn at(&self, version: u64) -> Both<Seen<'_, u32>, Seen<'_, u128>> {
+        let view = View { version, flux: &self.flux, zones: &self.zones };
+        Both { v4: Seen { index: &self.v4, view }, v6: Seen { index: &self.v6, view } }
     }
 
     pub(super) fn memory(&self) -> usize {
@@ -134,43 +79,37 @@ impl Generation {
     }
 }
 
-/// Looks up a block's headers.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "the state of one lookup")]
-fn batch<A: Family, V: Vectors>(
-    index: &Index<A>,
-    view: &View<'_>,
-    block: &Block<A>,
-    headers: &[Header],
-    hits: &mut [Option<Hit>],
-    scratch: &mut Scratch,
-    vectors: V,
-    verify: &impl Fn(&Header, u64) -> bool,
-) {
-    let verify = |place, value| {
-        let header = headers.get(block.from(place));
-        header.is_some_and(|header| verify(header, value))
-    };
-    index.find_all(block, view, scratch, vectors, verify);
-    block.answer(scratch.best.iter().map(|best| index.hit(*best)), hits);
-}
-
-/// A header in its family.
+/// The rules of one family as they are at an update.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum InFamily {
-    V4(Probe<u32>),
-    V6(Probe<u128>),
-    /// One address of each, as no packet has them.
-    Neither,
+pub(super) struct Seen<'a, A: Family> {
+    index: &'a Index<A>,
+    view: View<'a>,
 }
 
-/// A header in its family.
-#[inline(always)]
-pub(super) fn of(header: &Header) -> InFamily {
-    match (u32::addresses(header), u128::addresses(header)) {
-        (Some(addresses), _) => InFamily::V4(Probe::new(addresses, rest_of(header))),
-        (_, Some(addresses)) => InFamily::V6(Probe::new(addresses, rest_of(header))),
-        _ => InFamily::Neither,
+impl<A: Family> Rules<A> for Seen<'_, A> {
+    type Scratch = Scratch;
+
+    #[inline(always)]
+    fn find<V: Vectors>(
+        self,
+        probe: &Probe<A>,
+        vectors: V,
+        verify: impl Fn(u64) -> bool,
+    ) -> Option<Hit> {
+        self.index.hit(self.index.find(probe, &self.view, vectors, verify))
+    }
+
+    #[inline(always)]
+    fn find_all<V: Vectors>(
+        self,
+        block: &Block<A>,
+        hits: &mut [Option<Hit>],
+        scratch: &mut Scratch,
+        vectors: V,
+        verify: impl Fn(usize, u64) -> bool,
+    ) {
+        self.index.find_all(block, &self.view, scratch, vectors, verify);
+        block.answer(scratch.best.iter().map(|best| self.index.hit(*best)), hits);
     }
 }
 

@@ -139,8 +139,8 @@ impl View<'_> {
 }
 
 impl<A: Family> Index<A> {
-    /// Without rules, for up to `room`, with tables chosen for these. `piled` is how many rules may be put
-    /// into piles, counting those that are put there again.
+    /// Without rules, for up to `room` of them. `piled` is how many may be put into piles, counting
+    /// those that are put there again.
     pub(super) fn new(plan: Plan<A>, room: usize, piled: usize) -> Self {
         Self {
             words: Words::new(&plan, room),

@@ -18,6 +18,7 @@
 //! [`crate::classify::TupleHash`].
 
 mod batch;
+mod both;
 mod boxes;
 mod buckets;
 mod choose;
@@ -264,8 +265,8 @@ impl<F: Fn(u64) -> bool> Work for One<'_, F> {
     fn run<V: Vectors>(self, vectors: V) -> Option<Hit> {
         let Self { engine, header, verify } = self;
         match &engine.form {
-            Form::Few(few, _) => few.lookup(header, vectors, verify),
-            Form::Still(still) => still.lookup(header, vectors, verify),
+            Form::Few(few, _) => few.both().lookup(header, vectors, verify),
+            Form::Still(still) => still.both().lookup(header, vectors, verify),
             Form::Tables(tables) => vectors.apart(InTables { tables, header, verify }),
         }
     }
@@ -284,7 +285,7 @@ impl<F: Fn(u64) -> bool> Work for InTables<'_, F> {
     #[inline(always)]
     fn run<V: Vectors>(self, vectors: V) -> Option<Hit> {
         let Self { tables, header, verify } = self;
-        tables.lookup(header, STEADY, vectors, verify)
+        tables.at(STEADY).lookup(header, vectors, verify)
     }
 }
 
@@ -304,18 +305,18 @@ impl<F: Fn(&Header, u64) -> bool> Work for Many<'_, F> {
         let Self { engine, headers, hits, verify } = self;
         match &engine.form {
             Form::Few(few, _) => blocks(headers, hits, |headers, hits| {
-                few.lookup_batch(headers, hits, vectors, &verify);
+                few.both().lookup_batch(headers, hits, &mut (), vectors, &verify);
             }),
             Form::Still(still) => {
                 let mut scratch = Scratch::new();
                 blocks(headers, hits, |headers, hits| {
-                    still.lookup_batch(headers, hits, &mut scratch, vectors, &verify);
+                    still.both().lookup_batch(headers, hits, &mut scratch, vectors, &verify);
                 });
             }
             Form::Tables(tables) => {
                 let mut scratch = Scratch::new();
                 blocks(headers, hits, |headers, hits| {
-                    tables.lookup_batch(headers, hits, STEADY, &mut scratch, vectors, &verify);
+                    tables.at(STEADY).lookup_batch(headers, hits, &mut scratch, vectors, &verify);
                 });
             }
         }

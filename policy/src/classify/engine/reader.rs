@@ -75,7 +75,7 @@ impl Look for One<'_> {
 
     #[inline(always)]
     fn look<V: Vectors>(&mut self, version: u64, vectors: V) -> Option<Hit> {
-        self.generation.lookup(self.header, version, vectors, |_| true)
+        self.generation.at(version).lookup(self.header, vectors, |_| true)
     }
 }
 
@@ -97,7 +97,7 @@ impl Look for Many<'_> {
     #[inline(always)]
     fn look<V: Vectors>(&mut self, version: u64, vectors: V) {
         let Self { generation, headers, hits, scratch } = self;
-        generation.lookup_batch(headers, hits, version, scratch, vectors, |_, _| true);
+        generation.at(version).lookup_batch(headers, hits, scratch, vectors, |_, _| true);
     }
 }
 

@@ -215,9 +215,14 @@ impl<A: Family> Records<A> {
         self.0.len()
     }
 
+    /// How many of the first hold rules.
+    pub(super) fn used(&self) -> u32 {
+        self.0.iter().take_while(|record| record.in_use()).count() as u32
+    }
+
     /// The rules of an index as it was filled, by number.
     pub(super) fn entries(&self) -> Vec<Entry<A>> {
-        self.0.iter().take_while(|record| record.in_use()).map(Record::entry).collect()
+        self.0.iter().take(self.used() as usize).map(Record::entry).collect()
     }
 
     pub(super) fn memory(&self) -> usize {

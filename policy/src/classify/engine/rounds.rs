@@ -18,9 +18,9 @@
 //!
 //! Goes in: a [`Block`] of headers. Comes out: the best rule of each, in [`Scratch::best`].
 
-use super::batch::{Block, Scratch};
+use super::batch::{Block, Scratch, Searches};
 use super::buckets::{PILE, fingerprint};
-use super::family::{Family, Probe, fold};
+use super::family::{Family, fold};
 use super::index::{Index, NOTHING, Search, View};
 use super::simd::{Vectors, Work, prefetch};
 use std::sync::atomic::Ordering::Relaxed;
@@ -146,16 +146,12 @@ impl<A: Family, F: Fn(usize, u64) -> bool> Work for Compare<'_, A, F> {
     fn run<V: Vectors>(self, _: V) {
         let Self { index, block, view, scratch, verify } = self;
         let Scratch { best, classes, tables, pairs, .. } = scratch;
+        let mut searches = Searches { best, classes, tables };
         for (place, number) in pairs.get() {
-            let (Some(best), Some(classes), Some(table)) =
-                (best.get_mut(place), classes.get_mut(place), tables.get(place))
-            else {
-                continue;
-            };
-            let mut search = Search { best: *best, classes: *classes, table: *table };
             let verify = |value| verify(place, value);
-            index.look_at(number, &block.probe(place), view, &mut search, &verify);
-            (*best, *classes) = (search.best, search.classes);
+            searches.go_on(place, |search| {
+                index.look_at(number, &block.probe(place), view, search, &verify);
+            });
         }
     }
 }
@@ -204,28 +200,19 @@ impl<A: Family, F: Fn(usize, u64) -> bool> Work for Beyond<'_, A, F> {
                 pile.prefetch();
             }
         }
-        let mut search = |place: usize, look: &mut dyn FnMut(&Probe<A>, &mut Search)| {
-            let (Some(best), Some(classes), Some(table)) =
-                (best.get_mut(place), classes.get_mut(place), tables.get(place))
-            else {
-                return;
-            };
-            let mut search = Search { best: *best, classes: *classes, table: *table };
-            look(&block.probe(place), &mut search);
-            (*best, *classes) = (search.best, search.classes);
-        };
+        let mut searches = Searches { best, classes, tables };
         for (place, pile) in pairs.get() {
             let verify = |value| verify(place, value);
-            search(place, &mut |probe, search| {
-                index.look_through(pile, probe, view, search, vectors, &verify);
+            searches.go_on(place, |search| {
+                index.look_through(pile, &block.probe(place), view, search, vectors, &verify);
             });
         }
         for place in beyond.get() {
             let verify = |value| verify(place, value);
             let Some(hash) = hashes.get(place) else { continue };
-            search(place, &mut |probe, search| {
+            searches.go_on(place, |search| {
                 buckets.each_from(buckets.next(buckets.place(*hash)), *hash, |number| {
-                    index.look(number, probe, view, search, vectors, &verify);
+                    index.look(number, &block.probe(place), view, search, vectors, &verify);
                     true
                 });
             });

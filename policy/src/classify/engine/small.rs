@@ -15,6 +15,7 @@
 //! the tables.
 
 use super::batch::{Block, WIDTH};
+use super::both::Rules;
 use super::family::{Family, Pair, Probe};
 use super::record::Entry;
 use super::rule::Hit;
@@ -110,17 +111,6 @@ impl<A: Family> Small<A> {
         })
     }
 
-    /// The first rule that matches.
-    #[inline(always)]
-    pub(super) fn find<V: Vectors>(
-        &self,
-        probe: &Probe<A>,
-        vectors: V,
-        verify: impl Fn(u64) -> bool,
-    ) -> Option<Hit> {
-        self.hit(self.place(probe, vectors, verify))
-    }
-
     /// The place of the first rule that matches in the order of decision, or more than there are.
     #[inline(always)]
     pub(super) fn place<V: Vectors>(
@@ -132,29 +122,6 @@ impl<A: Family> Small<A> {
         let Pair { src, dst } = probe.addresses;
         let places = [self.src.ends.place(src, vectors), self.dst.ends.place(dst, vectors)];
         self.rows(places, probe.rest).map_or(RULES, |rows| self.first(&rows, vectors, verify))
-    }
-
-    /// The first rule that matches each header of a block. Step by step for all: the steps of one
-    /// lookup wait for each other.
-    #[inline(always)]
-    pub(super) fn find_all<V: Vectors>(
-        &self,
-        block: &Block<A>,
-        hits: &mut [Option<Hit>],
-        vectors: V,
-        verify: impl Fn(usize, u64) -> bool,
-    ) {
-        let count = block.count;
-        let src = self.src.ends.places(count, |header| block.addresses(header).src, vectors);
-        let dst = self.dst.ends.places(count, |header| block.addresses(header).dst, vectors);
-        let mut rules = [u16::MAX; WIDTH];
-        let cells = rules.iter_mut().zip(src.iter().zip(&dst)).enumerate().take(count);
-        for (header, (rule, (src, dst))) in cells {
-            if let Some(rows) = self.rows([*src, *dst].map(usize::from), block.rest(header)) {
-                *rule = self.first(&rows, vectors, |value| verify(header, value)) as u16;
-            }
-        }
-        block.answer(rules.iter().map(|rule| self.hit(usize::from(*rule))), hits);
     }
 
     /// The rows of a header, by its places among the ranges of source and destination, and by the
@@ -235,6 +202,43 @@ impl<A: Family> Small<A> {
             + self.dst_port.ends.memory()
             + self.src.ends.memory()
             + self.dst.ends.memory()
+    }
+}
+
+impl<A: Family> Rules<A> for &Small<A> {
+    type Scratch = ();
+
+    #[inline(always)]
+    fn find<V: Vectors>(
+        self,
+        probe: &Probe<A>,
+        vectors: V,
+        verify: impl Fn(u64) -> bool,
+    ) -> Option<Hit> {
+        self.hit(self.place(probe, vectors, verify))
+    }
+
+    /// Step by step for all headers: the steps of one lookup wait for each other.
+    #[inline(always)]
+    fn find_all<V: Vectors>(
+        self,
+        block: &Block<A>,
+        hits: &mut [Option<Hit>],
+        (): &mut (),
+        vectors: V,
+        verify: impl Fn(usize, u64) -> bool,
+    ) {
+        let count = block.count;
+        let src = self.src.ends.places(count, |header| block.addresses(header).src, vectors);
+        let dst = self.dst.ends.places(count, |header| block.addresses(header).dst, vectors);
+        let mut rules = [u16::MAX; WIDTH];
+        let cells = rules.iter_mut().zip(src.iter().zip(&dst)).enumerate().take(count);
+        for (header, (rule, (src, dst))) in cells {
+            if let Some(rows) = self.rows([*src, *dst].map(usize::from), block.rest(header)) {
+                *rule = self.first(&rows, vectors, |value| verify(header, value)) as u16;
+            }
+        }
+        block.answer(rules.iter().map(|rule| self.hit(usize::from(*rule))), hits);
     }
 }
 

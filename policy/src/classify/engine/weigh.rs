@@ -1,4 +1,4 @@
-//! What lookups cost with some tables: which of several choices is the best one for rules that stay.
+//! What lookups cost with some tables, so that the best of several choices can be taken.
 //!
 //! Goes in: the rules, headers like them, and the shapes of tables. Comes out: a cost, counted in
 //! steps of a lookup: seats that it comes to, and others with their keys that it has to look at.

@@ -22,10 +22,11 @@ mod settle;
 mod settled;
 
 use super::batch::{Block, Scratch};
+use super::both::{Both, Rules};
 use super::family::{Family, Probe};
-use super::generation::{Generation, InFamily, of};
-use super::rule::{Header, Hit};
-use super::simd::{Vectors, Work};
+use super::generation::Generation;
+use super::rule::Hit;
+use super::simd::Vectors;
 use super::zones::{Numbers, Zones};
 use settled::Settled;
 
@@ -37,24 +38,6 @@ pub(super) struct Still {
     pub(super) v6: Settled<u128>,
 }
 
-/// A lookup of an IPv6 header. Beside that of an IPv4 header it would take registers from it.
-struct OfV6<'a, F> {
-    settled: &'a Settled<u128>,
-    probe: Probe<u128>,
-    zones: &'a Zones,
-    verify: F,
-}
-
-impl<F: Fn(u64) -> bool> Work for OfV6<'_, F> {
-    type Output = Option<Hit>;
-
-    #[inline(always)]
-    fn run<V: Vectors>(self, vectors: V) -> Option<Hit> {
-        let Self { settled, probe, zones, verify } = self;
-        settled.hit(settled.find(&probe, zones, vectors, verify))
-    }
-}
-
 impl Still {
     /// The rules of a generation that no update has changed; `numbers` are those of its zones.
     /// `None` if its keys can't have seats.
@@ -64,62 +47,46 @@ impl Still {
     }
 
     #[inline(always)]
-    pub(super) fn lookup<V: Vectors>(
-        &self,
-        header: &Header,
-        vectors: V,
-        verify: impl Fn(u64) -> bool,
-    ) -> Option<Hit> {
+    pub(super) const fn both(&self) -> Both<Zoned<'_, u32>, Zoned<'_, u128>> {
         let zones = &self.zones;
-        match of(header) {
-            InFamily::V4(probe) => self.v4.hit(self.v4.find(&probe, zones, vectors, verify)),
-            InFamily::V6(probe) => vectors.apart(OfV6 { settled: &self.v6, probe, zones, verify }),
-            InFamily::Neither => None,
-        }
-    }
-
-    /// Looks up the headers of a block.
-    #[inline(always)]
-    pub(super) fn lookup_batch<V: Vectors>(
-        &self,
-        headers: &[Header],
-        hits: &mut [Option<Hit>],
-        scratch: &mut Scratch,
-        vectors: V,
-        verify: impl Fn(&Header, u64) -> bool,
-    ) {
-        let mut block = Block::new();
-        if !block.fill(headers) {
-            return self.batch(&self.v4, &block, headers, hits, scratch, vectors, &verify);
-        }
-        hits.iter_mut().zip(headers).for_each(|(hit, _)| *hit = None);
-        self.batch(&self.v4, &block, headers, hits, scratch, vectors, &verify);
-        let mut block = Block::new();
-        block.fill(headers);
-        self.batch(&self.v6, &block, headers, hits, scratch, vectors, &verify);
-    }
-
-    #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "the state of one lookup")]
-    fn batch<A: Family, V: Vectors>(
-        &self,
-        settled: &Settled<A>,
-        block: &Block<A>,
-        headers: &[Header],
-        hits: &mut [Option<Hit>],
-        scratch: &mut Scratch,
-        vectors: V,
-        verify: &impl Fn(&Header, u64) -> bool,
-    ) {
-        let verify = |place, value| {
-            let header = headers.get(block.from(place));
-            header.is_some_and(|header| verify(header, value))
-        };
-        settled.find_all(block, &self.zones, scratch, vectors, verify);
-        block.answer(scratch.best.iter().map(|best| settled.hit(*best)), hits);
+        Both { v4: Zoned { rules: &self.v4, zones }, v6: Zoned { rules: &self.v6, zones } }
     }
 
     pub(super) fn memory(&self) -> usize {
         self.v4.memory() + self.v6.memory() + self.zones.memory()
+    }
+}
+
+/// The rules of one family, and what their zones are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Zoned<'a, A: Family> {
+    rules: &'a Settled<A>,
+    zones: &'a Zones,
+}
+
+impl<A: Family> Rules<A> for Zoned<'_, A> {
+    type Scratch = Scratch;
+
+    #[inline(always)]
+    fn find<V: Vectors>(
+        self,
+        probe: &Probe<A>,
+        vectors: V,
+        verify: impl Fn(u64) -> bool,
+    ) -> Option<Hit> {
+        self.rules.hit(self.rules.find(probe, self.zones, vectors, verify))
+    }
+
+    #[inline(always)]
+    fn find_all<V: Vectors>(
+        self,
+        block: &Block<A>,
+        hits: &mut [Option<Hit>],
+        scratch: &mut Scratch,
+        vectors: V,
+        verify: impl Fn(usize, u64) -> bool,
+    ) {
+        self.rules.find_all(block, self.zones, scratch, vectors, verify);
+        block.answer(scratch.best.iter().map(|best| self.rules.hit(*best)), hits);
     }
 }

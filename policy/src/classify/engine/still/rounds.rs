@@ -10,8 +10,8 @@
 //!
 //! Like [`super::super::rounds`], which is for rules that change.
 
-use super::super::batch::{Block, Scratch};
-use super::super::family::{Family, Probe};
+use super::super::batch::{Block, Scratch, Searches};
+use super::super::family::Family;
 use super::super::index::{NOTHING, Search};
 use super::super::simd::{Vectors, Work, prefetch};
 use super::super::zones::Zones;
@@ -111,22 +111,16 @@ impl<A: Family, F: Fn(usize, u64) -> bool> Work for Compare<'_, A, F> {
         let Self { settled, block, zones, scratch, verify } = self;
         let Scratch { best, classes, tables, numbers, open, beyond, .. } = scratch;
         beyond.count = 0;
+        let mut searches = Searches { best, classes, tables };
         for place in open.get() {
-            let (Some(best), Some(classes), Some(table), Some(number)) = (
-                best.get_mut(place),
-                classes.get_mut(place),
-                tables.get(place),
-                numbers.get(place),
-            ) else {
-                continue;
-            };
-            let mut search = Search { best: *best, classes: *classes, table: *table };
+            let number = numbers.get(place).copied().unwrap_or(0);
             let verify = |value| verify(place, value);
-            let matches =
-                settled.look_at(*number, &block.probe(place), zones, &mut search, &verify);
-            (*best, *classes) = (search.best, search.classes);
-            let rule = settled.rules.get(*number as usize);
-            beyond.push(place, !matches & rule.is_some_and(|rule| rule.has_others()));
+            let matches = searches.go_on(place, |search| {
+                settled.look_at(number, &block.probe(place), zones, search, &verify)
+            });
+            let rule = settled.rules.get(number as usize);
+            let others = rule.is_some_and(|rule| rule.has_others());
+            beyond.push(place, (matches == Some(false)) & others);
         }
     }
 }
@@ -171,27 +165,19 @@ impl<A: Family, F: Fn(usize, u64) -> bool> Work for Rest<'_, A, F> {
             let heap = numbers.get(place).and_then(|heap| settled.heaps.get(*heap as usize));
             heap.into_iter().for_each(Heap::prefetch);
         }
-        let mut search = |place: usize, look: &mut dyn FnMut(&Probe<A>, &mut Search)| {
-            let (Some(best), Some(classes), Some(table)) =
-                (best.get_mut(place), classes.get_mut(place), tables.get(place))
-            else {
-                return;
-            };
-            let mut search = Search { best: *best, classes: *classes, table: *table };
-            look(&block.probe(place), &mut search);
-            (*best, *classes) = (search.best, search.classes);
-        };
+        let mut searches = Searches { best, classes, tables };
         for (place, number) in pairs.get() {
             let verify = |value| verify(place, value);
-            search(place, &mut |probe, search| {
-                settled.look_at(number, probe, zones, search, &verify);
+            searches.go_on(place, |search| {
+                settled.look_at(number, &block.probe(place), zones, search, &verify);
             });
         }
         for place in heaped.get() {
             let Some(heap) = numbers.get(place) else { continue };
             let verify = |value| verify(place, value);
-            search(place, &mut |probe, search| {
-                settled.look_through(*heap, probe, zones, search, vectors, &verify);
+            searches.go_on(place, |search| {
+                let probe = block.probe(place);
+                settled.look_through(*heap, &probe, zones, search, vectors, &verify);
             });
         }
     }

@@ -8,8 +8,8 @@ use super::super::simd;
 use super::super::zones::Zones;
 use super::hint::{Hints, NONE, View};
 
-/// Rules beside the best one of their key whose hints are in its seat; where there are more, they are in a
-/// [`Heap`](super::heap::Heap).
+/// Rules beside the best one of their key whose hints are in its seat; where there are more, they
+/// are in a [`Heap`](super::heap::Heap).
 pub(in super::super) const OTHERS: usize = 7;
 
 /// In [`Seat::others`]: in a heap.

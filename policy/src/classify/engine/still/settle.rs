@@ -39,7 +39,7 @@ struct Layout<A: Family> {
 impl<A: Family> Index<A> {
     /// Lays out the rules. `None` if their keys can't have seats.
     pub(super) fn settle(self, zones: &Numbers) -> Option<Settled<A>> {
-        let rules = self.records.entries().len() as u32;
+        let rules = self.records.used();
         let members = if self.plan.chain == 0 { Vec::new() } else { self.members(rules) };
         let keys = || members.chunk_by(|a, b| a.hash == b.hash);
         let hashes: Vec<u64> = keys().filter_map(|key| Some(key.first()?.hash)).collect();
@@ -66,17 +66,19 @@ impl<A: Family> Index<A> {
             } else if let Some(list) = List::new(first, &rules).filter(|_| others.len() < MANY) {
                 lists.push((seat, list));
             } else {
-                heaped.push((seat, head.pile?));
+                // A pile has all rules of its key.
+                let pile = head.pile.filter(|_| others.iter().all(|other| other.pile == head.pile));
+                heaped.push((seat, pile?));
                 continue;
             }
             for other in others {
                 layout.push(self.seat(other.number)?);
             }
         }
-        for number in
-            (0..rules).filter(|number| layout.number(*number) == EMPTY).collect::<Vec<_>>()
-        {
-            layout.put_anywhere(self.seat(number)?);
+        for number in 0..rules {
+            if layout.number(number) == EMPTY {
+                layout.put_anywhere(self.seat(number)?);
+            }
         }
         let Self { plan, words, piles, only, .. } = self;
         let mut piles: Vec<Option<Pile>> = piles.into_piles().map(Some).collect();

@@ -11,8 +11,8 @@
 //! others are. So a lookup waits for one rule where tables that change have it wait for a bucket
 //! first.
 //!
-//! Not here: how an [`Index`](super::super::index::Index) is laid out so, see [`super::settle`]; batches,
-//! see [`super::super::rounds`].
+//! Not here: how an [`Index`](super::super::index::Index) is laid out so, see [`super::settle`];
+//! batches, see [`super::rounds`].
 
 use super::super::family::{Family, Probe};
 use super::super::index::{Best, NOTHING, Search};
