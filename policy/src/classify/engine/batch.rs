@@ -48,7 +48,7 @@ pub(super) struct Scratch {
     /// What a header's hash for that table is made from.
     pub(super) factors: [[u64; WIDTH]; 2],
     pub(super) hashes: [u64; WIDTH],
-    /// The seat of a header's key in that table, see [`super::seats`].
+    /// The seat of a header's key in that table, see [`super::still::seats`].
     pub(super) numbers: [u32; WIDTH],
     /// Headers with classes to be asked.
     pub(super) open: Lanes,

@@ -85,7 +85,7 @@ pub(super) trait Vectors: Copy {
         numbers: &mut [u32; WIDTH],
     );
     /// Pairs the header at this place of a block with those of the others with its key that it can
-    /// match, see [`super::hint`].
+    /// match, see [`super::still::hint`].
     fn others(self, others: &Others, header: Hints, place: usize, pairs: &mut Pairs);
     /// Which rules a header with these hints can match, as bits.
     fn hinted(self, lines: &Lines, header: All) -> u64;
