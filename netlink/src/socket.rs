@@ -106,6 +106,14 @@ impl Socket {
         sys::netlink_join(self.fd(), group)
     }
 
+    /// Leaves a group again.
+    ///
+    /// # Errors
+    /// What `setsockopt` fails with.
+    pub fn leave(&self, group: u32) -> io::Result<()> {
+        sys::netlink_leave(self.fd(), group)
+    }
+
     /// The port that the kernel gave to this socket. Notifications of changes that it asked for
     /// carry it.
     #[must_use]

@@ -57,6 +57,15 @@ pub fn netlink_join(fd: BorrowedFd<'_>, group: u32) -> io::Result<()> {
     set_option(fd, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group)
 }
 
+/// Leaves a netlink multicast group.
+///
+/// # Errors
+/// What `setsockopt` fails with.
+pub fn netlink_leave(fd: BorrowedFd<'_>, group: u32) -> io::Result<()> {
+    let group = i32::try_from(group).map_err(|_| io::ErrorKind::InvalidInput)?;
+    set_option(fd, libc::SOL_NETLINK, libc::NETLINK_DROP_MEMBERSHIP, group)
+}
+
 /// Sets how long a receive waits at most; rounded up to the kernel's tick, at least 1 us.
 ///
 /// # Errors

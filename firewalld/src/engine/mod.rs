@@ -225,6 +225,7 @@ pub struct Engine {
     own_files: Arc<[SourceFile]>,
     own_path: PathBuf,
     counts: Vec<Arc<Counts>>,
+    sweeper: Option<sweep::Sockets>,
     confirmed: Arc<Confirmed>,
     trial: Option<Trial>,
     offered: Option<Arc<Offered>>,

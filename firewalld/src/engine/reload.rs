@@ -189,7 +189,7 @@ impl Engine {
     /// Removes keys that were added for a policy that didn't come into force.
     fn take_back(&mut self, added: &[(SessionKey, Action)]) {
         let keys: Vec<u32> = added.iter().map(|(key, _)| key.mark()).collect();
-        if let Err(error) = self.dataplane.switch(&Switch { remove: &keys, ..Switch::default() }) {
+        if let Err(error) = self.dataplane.remove_keys(&keys) {
             tracing::warn!(%error, "keys of the policy that was not loaded stay in the map");
         }
     }
@@ -201,13 +201,15 @@ impl Engine {
         ready: &Ready,
         before: MovedSessions,
     ) -> report::SessionCounts {
-        let swept = sweep::after_reload(
-            self.marks(),
-            old,
-            &ready.policy,
-            &ready.removed,
-            ready.nat_changed,
-        );
+        let (marks, nat_changed) = (self.marks(), ready.nat_changed);
+        let sockets = self.sweeper.take().map_or_else(sweep::Sockets::open, Ok);
+        let swept = sockets.and_then(|mut sockets| {
+            let removed = &ready.removed;
+            let swept =
+                sweep::after_reload(&mut sockets, marks, old, &ready.policy, removed, nat_changed)?;
+            self.sweeper = Some(sockets);
+            Ok(swept)
+        });
         let mut counts = swept.unwrap_or_else(|error| {
             tracing::error!(%error, "cannot sweep conntrack; the next packet of each stale session has it classified");
             report::SessionCounts::default()
@@ -223,9 +225,8 @@ impl Engine {
                 }
                 Err(error) => tracing::warn!(%error, "the counts of moved sessions are too low"),
             }
-            self.release(&ready.terminated);
-            if let Err(error) = self.dataplane.clear_rekey() {
-                tracing::warn!(%error, "the old policy's successors stay until the next reload");
+            if let Err(error) = self.dataplane.settle() {
+                tracing::error!(%error, "packets of terminated sessions are dropped until the next reload");
             }
         }
         // To the sweep they looked as if they had always been there.
@@ -233,17 +234,6 @@ impl Engine {
         counts.remarked += moved.remarked;
         counts.ended += moved.ended;
         counts
-    }
-
-    /// Removes keys that were held so that no packet could take its session to a new key before the
-    /// sweep had ended it. What they have dropped meanwhile is on no rule's account.
-    fn release(&mut self, held: &[u32]) {
-        if held.is_empty() {
-            return;
-        }
-        if let Err(error) = self.dataplane.switch(&Switch { remove: held, ..Switch::default() }) {
-            tracing::error!(%error, "keys of terminated sessions stay in the map");
-        }
     }
 
     /// Sessions that packets have moved, by asking a worker.
@@ -290,7 +280,7 @@ impl Engine {
         };
         let marks: Vec<u32> = unused.iter().map(|key| key.mark()).collect();
         self.publish(|published| published.moving = true);
-        let counted = self.dataplane.switch(&Switch { remove: &marks, ..Switch::default() });
+        let counted = self.dataplane.remove_keys(&marks);
         let counted = match counted {
             Ok(counted) => counted,
             Err(error) => {

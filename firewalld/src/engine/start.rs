@@ -20,9 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 use twinwall_control::{SourceFile, source};
-use twinwall_netlink::dataplane::{
-    self, Counter, Dataplane, Decision, Peer, Present, Settings, Switch,
-};
+use twinwall_netlink::dataplane::{self, Counter, Dataplane, Decision, Peer, Present, Settings};
 use twinwall_netlink::link::Link;
 use twinwall_netlink::socket;
 use twinwall_policy::diff::{self, Installed};
@@ -146,6 +144,7 @@ pub fn prepare(options: &Options, peer: Option<Peer>, links: Vec<Link>) -> Resul
         own_files: choice.own_files,
         own_path: options.policy.clone(),
         counts: Vec::new(),
+        sweeper: None,
         confirmed,
         trial,
         offered: None,
@@ -237,7 +236,7 @@ impl Engine {
         let missing: Vec<_> =
             wanted.iter().filter(|(key, _)| !good.contains(key)).copied().collect();
         if !bad.is_empty() {
-            self.dataplane.switch(&Switch { remove: &bad, ..Switch::default() })?;
+            self.dataplane.remove_keys(&bad)?;
         }
         self.dataplane.add_keys(&missing)?;
         let settings = self.settings.clone();

@@ -17,15 +17,30 @@ use twinwall_policy::classify::TupleHash;
 use twinwall_policy::diff::{Fate, Installed, Removed, SessionView, Sweep};
 use twinwall_policy::keys::{KeyInfo, SessionKey};
 
-/// Moves and ends the sessions of the old policy.
+/// The sockets of sweeps. Kept, as to close one can wait some 20 ms for what the reload has deleted to
+/// be freed.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    conntrack: Conntrack,
+    updater: Updater,
+}
+
+impl Sockets {
+    pub(super) fn open() -> Result<Self, Error> {
+        Ok(Self { conntrack: Conntrack::open()?, updater: Updater::open()? })
+    }
+}
+
+/// Moves and ends the sessions of the old policy. After an error the sockets may have answers left.
 pub(super) fn after_reload(
+    sockets: &mut Sockets,
     marks: Marks,
     old: &Installed,
     policy: &Policy,
     removed: &[Removed],
     nat_changed: bool,
 ) -> Result<SessionCounts, Error> {
-    let mut conntrack = Conntrack::open()?;
+    let Sockets { conntrack, updater } = sockets;
     if removed.is_empty() && !nat_changed {
         let unchanged = u64::from(conntrack.count()?);
         return Ok(SessionCounts { unchanged, ..SessionCounts::default() });
@@ -40,13 +55,13 @@ pub(super) fn after_reload(
         mask: marks.key_mask(),
         table: policy,
         old: Memo { installed: old, infos: HashMap::default() },
-        updater: Updater::open()?,
+        updater,
         followers: Vec::new(),
         counts: SessionCounts::default(),
         failed: None,
     };
     conntrack.dump(filter, |session| run.look_at(session))?;
-    run.look_at_followers(&mut conntrack);
+    run.look_at_followers(conntrack);
     if filter.is_some() {
         let touched = run.counts.remarked + run.counts.ended;
         run.counts.unchanged = u64::from(conntrack.count()?).saturating_sub(touched);
@@ -93,7 +108,7 @@ struct Run<'a> {
     mask: u32,
     table: &'a Policy,
     old: Memo<'a>,
-    updater: Updater,
+    updater: &'a mut Updater,
     followers: Vec<Follower>,
     counts: SessionCounts,
     failed: Option<Error>,

@@ -4,7 +4,7 @@
 //! emptied in the same transaction.
 
 use super::denied::{DeniedFlow, FLOW, FLOW_DATA};
-use super::layout::{self, DECIDE, REKEY, TABLE, counter};
+use super::layout::{self, DECIDE, HELD, HIDDEN, REKEY, TABLE, counter};
 use super::local::Peer;
 use super::marks::{ASKED, EXPECTED, Marks, RELATED, STALE};
 use crate::nft::expr::{self, Compare, Ct, Expr, Meta, Reg, Shift, Verdict};
@@ -124,6 +124,11 @@ pub(super) fn write_asking(tx: &mut Transaction, table: &Table, wiring: &Wiring)
     rules.ask(wiring);
 }
 
+/// Looks a key up and obeys it, unless it is hidden.
+fn decide(key: Reg) -> [Expr; 2] {
+    [expr::member(HIDDEN, key, false), expr::decide(DECIDE, key)]
+}
+
 pub(super) struct Rules<'a> {
     tx: &'a mut Transaction,
     table: &'a Table,
@@ -155,11 +160,14 @@ impl Rules<'_> {
 
     fn pass(&mut self, chain: &CStr, peer: Option<Peer>) {
         let key = self.marks.key_mask();
+        let [by_key, if_held] = [0; 2].map(|_| [expr::ct(Ct::Mark, A), expr::bits(A, A, key, 0)]);
         self.add(
             chain,
             "known session: decide and count by its key",
-            [expr::ct(Ct::Mark, A), expr::bits(A, A, key, 0), expr::decide(DECIDE, A)],
+            by_key.into_iter().chain(decide(A)),
         );
+        let held = [expr::member(HELD, A, true), expr::verdict(Verdict::Drop)];
+        self.add(chain, "its session is to be ended: drop", if_held.into_iter().chain(held));
         let mut rekey = vec![
             expr::ct(Ct::Mark, A),
             expr::bits(A, KEY, key, 0),
@@ -285,17 +293,14 @@ impl Rules<'_> {
 
     fn decide_by_mark(&mut self, chain: &CStr) {
         let (owned, key) = (self.marks.owned(), self.marks.key_mask());
-        self.add(
-            chain,
-            "clear our bits, decide by the key that came with the packet",
-            [
-                expr::meta(Meta::Mark, A),
-                expr::bits(A, B, key, 0),
-                expr::bits(A, A, !owned, 0),
-                expr::set_packet_mark(A),
-                expr::decide(DECIDE, B),
-            ],
-        );
+        let mut rule = vec![
+            expr::meta(Meta::Mark, A),
+            expr::bits(A, B, key, 0),
+            expr::bits(A, A, !owned, 0),
+            expr::set_packet_mark(A),
+        ];
+        rule.extend(decide(B));
+        self.add(chain, "clear our bits, decide by the key that came with the packet", rule);
     }
 
     fn ask(&mut self, wiring: &Wiring) {

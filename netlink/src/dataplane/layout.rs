@@ -13,6 +13,10 @@ pub const DECIDE: &CStr = c"decide";
 /// Stale key to its only successor, during a reload. An element counts the sessions that it has
 /// moved: only the first packet of each finds the stale key.
 pub const REKEY: &CStr = c"rekey";
+/// Keys that no longer decide though their elements are still there, during a reload.
+pub const HIDDEN: &CStr = c"hidden";
+/// Those of them whose packets are dropped meanwhile.
+pub const HELD: &CStr = c"held";
 /// Denied IPv4 flows and the key that denied them.
 pub const DENIED4: &CStr = c"denied4";
 /// Denied IPv6 flows and the key that denied them.
@@ -53,8 +57,8 @@ pub fn text(name: &CStr) -> &str {
     name.to_str().unwrap_or_default()
 }
 
-/// The maps, in the order that they are made in.
-pub(super) fn maps() -> [Map<'static>; 4] {
+/// The maps and sets, in the order that they are made in.
+pub(super) fn maps() -> [Map<'static>; 6] {
     let flow = |address: u32| {
         [sets::TYPE_INTERFACE, address, address, sets::TYPE_PROTOCOL, sets::TYPE_MARK]
             .iter()
@@ -79,6 +83,8 @@ pub(super) fn maps() -> [Map<'static>; 4] {
     [
         keyed(text(DECIDE), Data::CountedVerdict, Some(DECIDE_SIZE)),
         keyed(text(REKEY), Data::CountedMark, None),
+        keyed(text(HIDDEN), Data::Nothing, None),
+        keyed(text(HELD), Data::Nothing, None),
         denied(text(DENIED4), 20, sets::TYPE_IPV4),
         denied(text(DENIED6), 44, sets::TYPE_IPV6),
     ]
@@ -88,5 +94,5 @@ pub(super) fn maps() -> [Map<'static>; 4] {
 /// be adopted with its maps; any change to maps, base chains or marks has to change it.
 #[must_use]
 pub fn version(marks: Marks) -> String {
-    format!("layout-3-{:x}-{:x}", marks.key_mask(), marks.control_mask())
+    format!("layout-4-{:x}-{:x}", marks.key_mask(), marks.control_mask())
 }

@@ -10,7 +10,8 @@
 //! nat      the rules of the policy's NAT section
 //! probe    which form of the queue expression this kernel has
 //! guard    notice when somebody deletes the table
-//! table    build, adopt, change and read the table
+//! table    build, adopt and read the table
+//! switch   from one policy's keys to the next's
 //! ```
 //!
 //! Goes in: keys and their verdicts, NAT rules, settings. Comes out: transactions; counters. The
@@ -26,6 +27,7 @@ mod local;
 pub mod marks;
 pub mod nat;
 mod probe;
+mod switch;
 mod table;
 
 pub use crate::nft::sets::Counter;
@@ -33,7 +35,8 @@ pub use chains::QueueForm;
 pub use guard::Guard;
 pub use local::Peer;
 pub use marks::Marks;
-pub use table::{Dataplane, Error, Present, Settings, Switch};
+pub use switch::Switch;
+pub use table::{Dataplane, Error, Present, Settings};
 
 /// What the packets of a session key get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

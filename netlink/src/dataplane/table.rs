@@ -1,4 +1,4 @@
-//! Build, adopt, change and read the table.
+//! Build, adopt and read the table.
 //!
 //! Every change is a transaction. A process without `CAP_NET_ADMIN` in the first user namespace
 //! can't raise its socket buffers above `wmem_max` and `rmem_max`; then changes of many elements
@@ -6,29 +6,20 @@
 
 use super::Decision;
 use super::chains::{self, QueueForm, Wiring};
-use super::guard::NOTIFICATIONS;
-use super::layout::{self, DECIDE, REKEY, TABLE};
+use super::layout::{self, DECIDE, TABLE};
 use super::local::Peer;
 use super::marks::Marks;
-use super::{nat, probe};
+use super::{nat, probe, switch};
 use crate::nft::expr::Verdict;
 use crate::nft::sets::{self, Change, Counter, Element, ElementVerdict};
 use crate::nft::transaction::{self, Transaction};
 use crate::socket::{Error as SocketError, Socket};
-use crate::sys;
 use crate::wire::Writer;
 use nftnl::{Chain, MsgType, ProtoFamily, Table};
-use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString};
 
 /// Bytes asked for as send buffer: 100,000 elements need about 8 MB.
 const SEND_BUFFER: usize = 256 << 20;
-/// Bytes asked for as receive buffer: the kernel's notifications of deleted elements.
-const RECEIVE_BUFFER: usize = 64 << 20;
-/// What one deleted element takes of the receive buffer, with the kernel's overhead: notifications
-/// are put together to pages of about 4 KB, each of which is charged with about 8 KB and tells of
-/// about 30 elements.
-const NOTIFICATION: usize = 512;
 /// What an element takes of a transaction, at most.
 const ELEMENT_BYTES: usize = 64;
 /// Room in a transaction for what isn't elements.
@@ -71,22 +62,6 @@ pub struct Settings {
     pub peer: Option<Peer>,
 }
 
-/// The transaction that takes an old policy out of force.
-#[derive(Clone, Debug, Default)]
-pub struct Switch<'a> {
-    /// Keys to delete.
-    pub remove: &'a [u32],
-    /// Those of them whose sessions must not be asked about again: their packets are dropped until
-    /// the key is removed by another switch.
-    pub hold: &'a [u32],
-    /// For some of them the only key that their sessions can go to.
-    pub successors: &'a [(u32, u32)],
-    /// NAT rules, if they changed.
-    pub nat: Option<&'a [nat::Rule]>,
-    /// `queue_failure`, if it changed.
-    pub open_on_failure: Option<bool>,
-}
-
 /// An element of the verdict map that was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Present {
@@ -101,10 +76,12 @@ pub struct Present {
 /// The table in the kernel.
 #[derive(Debug)]
 pub struct Dataplane {
-    socket: Socket,
-    marks: Marks,
+    pub(super) socket: Socket,
+    pub(super) marks: Marks,
     form: QueueForm,
     send_limit: usize,
+    /// Hears of deleted keys. Kept, as closing a socket takes some 20 ms in the kernel.
+    pub(super) listener: Option<Socket>,
 }
 
 impl Dataplane {
@@ -120,7 +97,7 @@ impl Dataplane {
         let mut socket = Socket::open().map_err(opened)?;
         let (send_limit, _) = socket.set_buffers(SEND_BUFFER, 1 << 20).map_err(opened)?;
         let form = probe::queue_form(&mut socket)?.ok_or(Error::NoQueue)?;
-        Ok(Self { socket, marks, form, send_limit })
+        Ok(Self { socket, marks, form, send_limit, listener: None })
     }
 
     /// A second socket on the same table, to read from while the first one writes.
@@ -129,7 +106,7 @@ impl Dataplane {
     /// When no netlink socket can be had.
     pub fn reader(marks: Marks, form: QueueForm) -> Result<Self, Error> {
         let socket = Socket::open().map_err(reading("open a netlink socket"))?;
-        Ok(Self { socket, marks, form, send_limit: 0 })
+        Ok(Self { socket, marks, form, send_limit: 0, listener: None })
     }
 
     /// Which form of the queue expression is used.
@@ -205,11 +182,9 @@ impl Dataplane {
     pub fn adopt(&mut self, settings: &Settings) -> Result<(), Error> {
         let table = table();
         let mut tx = Transaction::new();
-        let mut writer = Writer::default();
         chains::write(&mut tx, &table, &self.wiring(settings));
         nat::write(&mut tx, &table, &settings.nat);
-        sets::write_flush_map(&mut writer, TABLE, layout::text(REKEY));
-        tx.push_raw(&mut writer, "empty map rekey");
+        switch::empty_all(&mut tx);
         Ok(tx.commit(&mut self.socket)?)
     }
 
@@ -224,87 +199,6 @@ impl Dataplane {
             tx.commit(&mut self.socket)?;
         }
         Ok(())
-    }
-
-    /// Takes the old policy out of force. When this returns, no packet is decided or counted by
-    /// the removed keys any more. Returns what they had counted.
-    ///
-    /// # Errors
-    /// When the kernel refuses a transaction, or can't wait for packets inside the chains.
-    pub fn switch(&mut self, switch: &Switch<'_>) -> Result<Vec<(u32, Counter)>, Error> {
-        let mut listener = Socket::open().map_err(reading("listen to notifications"))?;
-        let (_, receive) =
-            listener.set_buffers(0, RECEIVE_BUFFER).map_err(reading("listen to notifications"))?;
-        listener.join(NOTIFICATIONS).map_err(reading("listen to notifications"))?;
-        let at_once = (receive / NOTIFICATION).min(self.elements_at_once() / 2).max(1);
-        let successor: HashMap<u32, u32> = switch.successors.iter().copied().collect();
-        let hold: HashSet<u32> = switch.hold.iter().copied().collect();
-        let mut counted = Vec::with_capacity(switch.remove.len());
-        let mut first = true;
-        let mut parts = switch.remove.chunks(at_once);
-        loop {
-            let part = parts.next();
-            if part.is_none() && !first {
-                break;
-            }
-            let part = part.unwrap_or_default();
-            let mut tx = Transaction::new();
-            let moves: Vec<(u32, u32)> =
-                part.iter().filter_map(|key| Some((*key, *successor.get(key)?))).collect();
-            write_parts(
-                &mut tx,
-                REKEY.to_str().unwrap_or_default(),
-                Change::Add,
-                &moves,
-                |w, (from, to)| {
-                    sets::write_key(w, *from);
-                    sets::write_mark(w, *to);
-                },
-            );
-            write_parts(&mut tx, layout::text(DECIDE), Change::Delete, part, |w, key| {
-                sets::write_key(w, *key);
-            });
-            let held: Vec<_> = part
-                .iter()
-                .filter(|key| hold.contains(key))
-                .map(|key| (*key, Decision::Drop))
-                .collect();
-            self.write_keys(&mut tx, &held);
-            if std::mem::take(&mut first) {
-                let table = table();
-                if let Some(rules) = switch.nat {
-                    nat::write(&mut tx, &table, rules);
-                }
-                if let Some(open) = switch.open_on_failure {
-                    chains::write_unclassified(&mut tx, &table, self.marks, open);
-                }
-            }
-            tx.commit(&mut self.socket)?;
-            read_deleted(&mut listener, &mut counted)?;
-        }
-        sys::membarrier().map_err(Error::Barrier)?;
-        Ok(counted)
-    }
-
-    /// Hands every stale key that has a successor to `each`, with the number of sessions that the
-    /// kernel has moved from it.
-    ///
-    /// # Errors
-    /// When the kernel doesn't answer.
-    pub fn moved(&mut self, mut each: impl FnMut(u32, u64)) -> Result<(), Error> {
-        self.dump(REKEY, |element| each(element.key, element.counter.packets))
-    }
-
-    /// Empties the map of successors.
-    ///
-    /// # Errors
-    /// When the kernel refuses the transaction.
-    pub fn clear_rekey(&mut self) -> Result<(), Error> {
-        let mut tx = Transaction::new();
-        let mut writer = Writer::default();
-        sets::write_flush_map(&mut writer, TABLE, layout::text(REKEY));
-        tx.push_raw(&mut writer, "empty map rekey");
-        Ok(tx.commit(&mut self.socket)?)
     }
 
     /// Takes the queue expressions out, so that `queue_failure` decides about new sessions.
@@ -349,7 +243,7 @@ impl Dataplane {
         Ok(found)
     }
 
-    fn dump(&mut self, map: &CStr, mut each: impl FnMut(Element)) -> Result<(), Error> {
+    pub(super) fn dump(&mut self, map: &CStr, mut each: impl FnMut(Element)) -> Result<(), Error> {
         let mut writer = Writer::default();
         let seq = self.socket.next_seq();
         sets::write_dump_elements(&mut writer, TABLE, layout::text(map), seq);
@@ -361,13 +255,13 @@ impl Dataplane {
     }
 
     fn write_keys(&self, tx: &mut Transaction, keys: &[(u32, Decision)]) {
-        write_parts(tx, layout::text(DECIDE), Change::Add, keys, |w, (key, decision)| {
+        write_parts(tx, DECIDE, Change::Add, keys, |w, (key, decision)| {
             sets::write_key(w, *key);
             sets::write_verdict(w, verdict_of(*decision));
         });
     }
 
-    fn elements_at_once(&self) -> usize {
+    pub(super) fn elements_at_once(&self) -> usize {
         (self.send_limit.saturating_sub(RESERVE_BYTES) / ELEMENT_BYTES).max(64)
     }
 
@@ -382,11 +276,11 @@ impl Dataplane {
     }
 }
 
-fn table() -> Table {
+pub(super) fn table() -> Table {
     Table::new(c"twinwall", ProtoFamily::Inet)
 }
 
-fn reading(attempt: &'static str) -> impl Fn(std::io::Error) -> Error {
+pub(super) fn reading(attempt: &'static str) -> impl Fn(std::io::Error) -> Error {
     move |source| Error::Read { attempt, source: source.into() }
 }
 
@@ -410,27 +304,18 @@ fn decision_of(verdict: &ElementVerdict) -> Option<Decision> {
 }
 
 /// Writes as many messages as the elements need.
-fn write_parts<T>(
+pub(super) fn write_parts<T>(
     tx: &mut Transaction,
-    map: &str,
+    map: &CStr,
     change: Change,
     items: &[T],
     mut element: impl FnMut(&mut Writer, &T),
 ) {
+    let map = layout::text(map);
     let mut writer = Writer::default();
     let mut items = items.iter().peekable();
     while items.peek().is_some() {
         sets::write_elements(&mut writer, TABLE, map, change, &mut items, &mut element);
         tx.push_raw(&mut writer, format!("change map {map}"));
     }
-}
-
-fn read_deleted(listener: &mut Socket, counted: &mut Vec<(u32, Counter)>) -> Result<(), Error> {
-    listener
-        .drain(|message| {
-            sets::read_deleted(message, TABLE, layout::text(DECIDE), |element| {
-                counted.push((element.key, element.counter));
-            });
-        })
-        .map_err(|source| Error::Read { attempt: "read the last counts of deleted keys", source })
 }

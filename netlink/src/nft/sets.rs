@@ -58,6 +58,8 @@ pub struct TableName<'a> {
 /// What a map's elements hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Data {
+    /// Only their key: a set.
+    Nothing,
     /// A verdict, and a counter in each element.
     CountedVerdict,
     /// A mark.
@@ -129,15 +131,18 @@ pub fn write_map(writer: &mut Writer, table: TableName<'_>, map: &Map<'_>, id: u
     writer.message(MSG_NEWSET, F_CREATE, 0, table.family, 0);
     writer.string(uapi::NFTA_SET_TABLE, table.name);
     writer.string(uapi::NFTA_SET_NAME, map.name);
-    writer.be32(uapi::NFTA_SET_FLAGS, SET_MAP | dynamic);
+    let held = match map.data {
+        Data::Nothing => None,
+        Data::CountedVerdict => Some((TYPE_VERDICT, 16)),
+        Data::Mark | Data::CountedMark => Some((TYPE_MARK, 4)),
+    };
+    writer.be32(uapi::NFTA_SET_FLAGS, dynamic | if held.is_some() { SET_MAP } else { 0 });
     writer.be32(uapi::NFTA_SET_KEY_TYPE, map.key_type);
     writer.be32(uapi::NFTA_SET_KEY_LEN, map.key_length);
-    let (kind, length) = match map.data {
-        Data::CountedVerdict => (TYPE_VERDICT, 16),
-        Data::Mark | Data::CountedMark => (TYPE_MARK, 4),
-    };
-    writer.be32(uapi::NFTA_SET_DATA_TYPE, kind);
-    writer.be32(uapi::NFTA_SET_DATA_LEN, length);
+    if let Some((kind, length)) = held {
+        writer.be32(uapi::NFTA_SET_DATA_TYPE, kind);
+        writer.be32(uapi::NFTA_SET_DATA_LEN, length);
+    }
     writer.be32(uapi::NFTA_SET_ID, id);
     if map.key_type == TYPE_MARK {
         writer.bytes(uapi::NFTA_SET_USERDATA, &HOST_BYTE_ORDER);
@@ -148,7 +153,7 @@ pub fn write_map(writer: &mut Writer, table: TableName<'_>, map: &Map<'_>, id: u
     if let Some(timeout) = map.timeout {
         writer.be64(uapi::NFTA_SET_TIMEOUT, timeout);
     }
-    if map.data != Data::Mark {
+    if matches!(map.data, Data::CountedVerdict | Data::CountedMark) {
         writer.nest(uapi::NFTA_SET_EXPR, |w| {
             w.string(uapi::NFTA_EXPR_NAME, "counter");
             w.nest(uapi::NFTA_EXPR_DATA, |w| {

@@ -10,6 +10,7 @@ use crate::traffic::report;
 use crate::traffic::socket::{self, timespec};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -99,7 +100,7 @@ pub fn echo(options: &EchoOptions) -> Result<report::UdpEcho, Error> {
     each_datagram(&sockets, &limit, |socket, arrival| {
         let Arrival::Datagram(source, datagram) = arrival else { return false };
         report.datagrams += 1;
-        report.returned += u64::from(socket.send_to(datagram, source).is_ok());
+        report.returned += u64::from(send_back(socket, source, datagram, &limit));
         if sources.len() < SOURCES {
             sources.insert(source);
         }
@@ -109,6 +110,23 @@ pub fn echo(options: &EchoOptions) -> Result<report::UdpEcho, Error> {
     report.sources = sources.len();
     report.overrun = sockets.iter().map(socket::overrun).sum();
     Ok(report)
+}
+
+/// Sends one datagram, and waits for room in the send buffer: while the machine forwards nothing it
+/// fills up.
+fn send_back(socket: &UdpSocket, to: SocketAddr, datagram: &[u8], limit: &Limit) -> bool {
+    while !limit.is_over() {
+        match socket.send_to(datagram, to) {
+            Ok(_) => return true,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let mut room = [PollFd::new(socket, PollFlags::OUT)];
+                let _ = poll(&mut room, Some(&timespec(limit.slice().min(TICK))));
+            }
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// When enough has been received. Shared between sender and receiver, so that the sender can say

@@ -178,7 +178,8 @@ impl Totals {
         let counted = || sum(&bed.packets()) - sum(before);
         let offered = self.offered();
         eventually(Duration::from_secs(2), || (counted() == offered).then_some(()));
-        assert_eq!(counted(), offered, "{:?}", bed.packets());
+        let exceptions = bed.status().exceptions;
+        assert_eq!(counted(), offered, "{:?}, {exceptions:?}, {self:?}", bed.packets());
         for reason in ["again", "unclassified", "invalid", "forged"] {
             assert_eq!(bed.exception(reason), 0, "{reason}");
         }
