@@ -184,11 +184,11 @@ fn a_stream_goes_both_ways_and_its_gap_is_that_of_a_cut() {
         client.wait_ready().unwrap();
         let went_on = |from: [u64; 2]| {
             let more = |then: u64, now: u64| now >= then + 150;
-            let went_on = || {
+            let both = || {
                 let now = sent();
                 (more(from[0], now[0]) && more(from[1], now[1])).then_some(())
             };
-            eventually(SOON, went_on).unwrap();
+            eventually(SOON, both).unwrap();
         };
         went_on([0, 0]);
         // Not the link: without a carrier the kernel may forget the neighbours, at once or within a

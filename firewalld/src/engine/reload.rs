@@ -226,7 +226,7 @@ impl Engine {
                 Err(error) => tracing::warn!(%error, "the counts of moved sessions are too low"),
             }
             if let Err(error) = self.dataplane.settle() {
-                tracing::error!(%error, "packets of terminated sessions are dropped until the next reload");
+                tracing::error!(%error, "packets of terminated sessions are dropped until a reload that changes rules");
             }
         }
         // To the sweep they looked as if they had always been there.

@@ -179,8 +179,8 @@ impl Rules<'_> {
             // Read again: nft can't list a lookup by the result of a lookup.
             expr::ct(Ct::Mark, A),
             expr::bits(A, A, key, 0),
-            expr::decide(DECIDE, A),
         ]);
+        rekey.extend(decide(A));
         self.add(chain, "stale key with one successor: move the session", rekey);
         if chain == INPUT {
             self.local(chain);

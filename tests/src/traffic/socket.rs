@@ -38,6 +38,14 @@ pub fn udp(address: SocketAddr) -> Result<UdpSocket, Error> {
     Ok(socket)
 }
 
+/// Waits until the send buffer has room, for so long at most: it fills up while the machine forwards
+/// more slowly than this sends.
+pub fn wait_for_room(socket: &UdpSocket, within: Duration) {
+    let mut room = [PollFd::new(socket, PollFlags::OUT)];
+    // Whoever sends next notices what is wrong.
+    let _ = poll(&mut room, Some(&timespec(within)));
+}
+
 /// Datagrams that found this socket's receive buffer full.
 #[must_use]
 pub fn overrun(socket: &UdpSocket) -> u64 {

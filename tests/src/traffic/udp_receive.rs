@@ -10,7 +10,6 @@ use crate::traffic::report;
 use crate::traffic::socket::{self, timespec};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -112,16 +111,14 @@ pub fn echo(options: &EchoOptions) -> Result<report::UdpEcho, Error> {
     Ok(report)
 }
 
-/// Sends one datagram, and waits for room in the send buffer: while the machine forwards nothing it
-/// fills up.
+/// Sends one datagram, and waits for room in the send buffer if there is none.
 fn send_back(socket: &UdpSocket, to: SocketAddr, datagram: &[u8], limit: &Limit) -> bool {
     while !limit.is_over() {
         match socket.send_to(datagram, to) {
             Ok(_) => return true,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let mut room = [PollFd::new(socket, PollFlags::OUT)];
-                let _ = poll(&mut room, Some(&timespec(limit.slice().min(TICK))));
+                socket::wait_for_room(socket, limit.slice().min(TICK));
             }
             Err(_) => return false,
         }

@@ -13,7 +13,6 @@ use crate::traffic::reception::{Reception, milliseconds};
 use crate::traffic::report::{self, LISTED};
 use crate::traffic::socket;
 use crate::traffic::udp_receive::{Goal, receive};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::thread::set_current_timer_slack;
 use std::collections::BTreeMap;
 use std::io;
@@ -211,9 +210,7 @@ fn deliver(
             Ok(_) => return true,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                // The send buffer is full: the machine forwards more slowly than this sends.
-                let mut wait = [PollFd::new(socket, PollFlags::OUT)];
-                let _ = poll(&mut wait, Some(&socket::timespec(limit.slice())));
+                socket::wait_for_room(socket, limit.slice());
             }
             Err(error) => {
                 attempts += 1;
