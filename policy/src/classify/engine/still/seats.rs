@@ -68,6 +68,7 @@ impl Seats {
     }
 
     /// The pilots, and one more.
+    #[cfg(target_arch = "x86_64")]
     pub(in super::super) const fn pilots(&self) -> &[u16] {
         &self.pilots
     }
