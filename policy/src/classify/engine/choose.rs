@@ -2,8 +2,12 @@
 //!
 //! Prefix lengths worth a table come from dynamic programming over the lengths in use: those with
 //! the least sum of bits cut off. All pairs of them, with and without ports, are candidates. The
-//! one under whose key the most rules are nearly alone becomes the first table, the best for the
-//! rules that are left the second, and so on.
+//! one under whose key the most rules are nearly alone is taken first, then the best for the rules
+//! that are left, and so on.
+//!
+//! Tables are asked in the order of what they fix, most first. So a rule goes to the table that
+//! tells most of it and has room under its key, few share keys, and what matches there leaves out
+//! most of the rest.
 //!
 //! Large rule sets are judged by a sample. It has all rules with some destinations and all rules
 //! with some sources, so that of a part of its rules all that share a key with them are known.
@@ -14,6 +18,7 @@ use super::record::Entry;
 use super::remains;
 use super::weigh::weigh;
 use crate::parallel;
+use std::cmp::Reverse;
 
 /// One way to choose.
 #[derive(Clone, Copy, Debug)]
@@ -22,18 +27,20 @@ struct Way {
     cuts: usize,
     /// What a rule is worth that shares its key with none, one, two ... others.
     worth: [u64; 4],
+    /// Tables that are left for the rules that suit none of the others.
+    spare: usize,
 }
 
-const QUICK: Way = Way { cuts: 4, worth: [16, 14, 7, 2] };
+const QUICK: Way = Way { cuts: 4, worth: [16, 14, 7, 2], spare: 0 };
 /// The ways that are tried for the best.
 const WAYS: [Way; 4] = [
     QUICK,
-    Way { cuts: 3, worth: [16, 4, 2, 1] },
-    Way { cuts: 4, worth: [16, 4, 2, 1] },
-    Way { cuts: 5, worth: [16, 8, 4, 1] },
+    Way { cuts: 3, worth: [16, 2, 1, 1], spare: 0 },
+    Way { cuts: 5, worth: [16, 4, 2, 1], spare: 0 },
+    Way { cuts: 6, worth: [16, 1, 0, 0], spare: 3 },
 ];
-/// Rules from which on the ways are tried at the same time.
-const MANY: usize = 20_000;
+/// Rules from which on the ways are tried at the same time: as many take some milliseconds each.
+const MANY: usize = 4096;
 /// Headers that the choices are tried with.
 const HEADERS: usize = 1024;
 /// Bits cut off beyond these cost no more: rules share a key by then or never.
@@ -57,9 +64,10 @@ pub(super) fn choose<A: Family>(entries: &[Entry<A>], seeds: &Seeds, choice: Cho
     let sample = sample(entries, seeds);
     let shapes: Vec<Shape> = entries.iter().map(Shape::of).collect();
     let choose = |way: &Way| {
-        let mut chosen = first(&sample, &candidates(&shapes, A::BITS, way.cuts), way.worth, seeds);
+        let mut chosen = first(&sample, &candidates(&shapes, A::BITS, way.cuts), way, seeds);
         let room = TABLES.saturating_sub(chosen.len() + 1);
         chosen.extend(remains::choose(entries, &chosen, room, seeds));
+        chosen.sort_by_key(|shape| Reverse(shape.fixed()));
         chosen.push(Shape::ALL);
         chosen
     };
@@ -83,7 +91,7 @@ pub(super) fn choose<A: Family>(entries: &[Entry<A>], seeds: &Seeds, choice: Cho
 fn first<A: Family>(
     sample: &[Sampled<A>],
     candidates: &[Shape],
-    worth: [u64; 4],
+    way: &Way,
     seeds: &Seeds,
 ) -> Vec<Shape> {
     let mut sample = sample.to_vec();
@@ -93,8 +101,8 @@ fn first<A: Family>(
     let mut candidates: Vec<(u64, Shape)> =
         candidates.iter().map(|shape| (u64::MAX, *shape)).collect();
     let mut chosen: Vec<Shape> = Vec::new();
-    let mut counter = Counter::new(all, worth);
-    while chosen.len() + 1 < TABLES {
+    let mut counter = Counter::new(all, way.worth);
+    while chosen.len() + 1 + way.spare < TABLES {
         let mut best = (0, Shape::ALL);
         candidates.sort_by_key(|(worth, _)| u64::MAX - worth);
         for (worth, shape) in &mut candidates {
@@ -107,7 +115,7 @@ fn first<A: Family>(
             }
         }
         let (own, shape) = best;
-        if shape == Shape::ALL || own < (all * LEAST) as u64 * worth[0] / 1000 {
+        if shape == Shape::ALL || own < (all * LEAST) as u64 * way.worth[0] / 1000 {
             break;
         }
         counter.take(&mut sample, shape, seeds);

@@ -1,6 +1,6 @@
 //! Which hash tables a family's rules go to: their shapes and how many classes each gets.
 //!
-//! Goes in: the rules. Comes out: a few tables, the one that suits most rules first, see
+//! Goes in: the rules. Comes out: a few tables, the one that fixes most of a rule first, see
 //! [`super::choose`]. A rule fits a table if all that the table hashes is fixed by the rule; the
 //! last table hashes nothing, so every rule fits it.
 
@@ -8,6 +8,7 @@ use super::choose::{Choice, choose};
 use super::family::{Family, Pair, Probe, Seeds, fold, joined, rest};
 use super::index::Search;
 use super::record::Entry;
+use super::still::seat::OTHERS;
 
 /// Tables of one family, at most; each has at least one of the 64 classes.
 pub(super) const TABLES: usize = 14;
@@ -77,14 +78,17 @@ pub(super) struct Plan<A> {
     pub(super) columns: Option<Box<Columns>>,
     /// Rules with one key that are kept one by one; more go on a pile.
     pub(super) chain: usize,
+    /// Rules with one key before another table is tried.
+    pub(super) room: usize,
     pub(super) seeds: Seeds,
 }
 
 /// Rules up to which there is nothing but one pile: comparing sixteen at once is faster then than
 /// computing a hash.
 const FEW: usize = 64;
-/// See [`Plan::chain`].
-const CHAIN: usize = 4;
+/// See [`Plan::chain`] and [`Plan::room`], where rules change, and where a seat has room for hints.
+const CHANGING: (usize, usize) = (4, 3);
+const STILL: (usize, usize) = (OTHERS + 1, OTHERS);
 
 /// Values of a slot: the bits of an address from which the classes of its tables follow.
 pub(super) const SLOTS: usize = 16;
@@ -158,6 +162,12 @@ impl Shape {
         }
     }
 
+    /// How much it fixes, in bits of addresses; an exact port tells about as much as [`PORT`] of them.
+    pub(super) const fn fixed(self) -> u32 {
+        const PORT: u32 = 12;
+        self.src_len as u32 + self.dst_len as u32 + self.rest.count_ones() * PORT / 16
+    }
+
     /// Whether all that this fixes is fixed by the other.
     pub(super) const fn holds(self, other: Self) -> bool {
         self.src_len <= other.src_len
@@ -208,8 +218,12 @@ impl<A: Family> Plan<A> {
                 classes: keys.each_ref().map(|key| key.classes),
             })
         });
-        let chain = if few { 0 } else { CHAIN };
-        Self { src_cuts, dst_cuts, tables, of_class, keys, columns, chain, seeds }
+        let (chain, room) = match choice {
+            _ if few => (0, 0),
+            Choice::Quick => CHANGING,
+            Choice::Best => STILL,
+        };
+        Self { src_cuts, dst_cuts, tables, of_class, keys, columns, chain, room, seeds }
     }
 
     pub(super) fn class_table(&self, class: u8) -> Option<&Table<A>> {

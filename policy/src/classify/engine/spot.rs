@@ -10,9 +10,6 @@ use super::record::Entry;
 use super::simd::prefetch;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Rules with one key before another table is tried.
-pub(super) const ROOM: usize = 3;
-
 /// Where a rule goes.
 pub(super) struct Spot<'a, A> {
     pub(super) table: &'a Table<A>,
@@ -32,7 +29,7 @@ impl<A: Family> Index<A> {
         hash_of: impl Fn(u32) -> Option<u64>,
     ) -> Option<Spot<'_, A>> {
         let mut best: Option<Spot<'_, A>> = None;
-        let room = ROOM.min(self.plan.chain);
+        let room = self.plan.room;
         for table in self.plan.tables.iter().filter(|table| table.fits(entry)) {
             let spot = self.spot_in(table, entry, room, &hash_of);
             if spot.alike < room {

@@ -6,7 +6,6 @@
 use super::family::{Family, Pair, Seeds, fold};
 use super::plan::{SLOTS, Shape, Side, low};
 use super::record::Entry;
-use super::spot::ROOM;
 use super::still::seat::OTHERS;
 use crate::matching::PortRange;
 use ahash::AHashMap;
@@ -30,9 +29,9 @@ struct Prices {
 }
 
 /// Of rules that a core's second cache holds.
-const NEAR: Prices = Prices { seat: 20, others: 14, other: 4, heap: 80, length: 1 };
+const NEAR: Prices = Prices { seat: 20, others: 14, other: 4, heap: 150, length: 1 };
 /// Of more.
-const FAR: Prices = Prices { seat: 36, others: 36, other: 6, heap: 120, length: 1 };
+const FAR: Prices = Prices { seat: 36, others: 36, other: 6, heap: 200, length: 1 };
 /// Rules up to which they are near.
 const MANY: usize = 30_000;
 
@@ -205,7 +204,7 @@ impl<'a, A: Family> Known<'a, A> {
             if best.is_none_or(|(least, ..)| alike < least) {
                 best = Some((alike, key, table));
             }
-            if alike < ROOM {
+            if alike < OTHERS {
                 break;
             }
         }
