@@ -323,13 +323,15 @@ impl<F: Fn(&Header, u64) -> bool> Work for Many<'_, F> {
     }
 }
 
-/// Goes through headers and their hits block by block, and asks for the memory of the next.
+/// Goes through headers and their hits block by block, and asks for the memory of the first and then
+/// of the next.
 #[inline(always)]
 fn blocks(
     headers: &[Header],
     hits: &mut [Option<Hit>],
     mut each: impl FnMut(&[Header], &mut [Option<Hit>]),
 ) {
+    simd::prefetch_all(headers.get(..WIDTH).unwrap_or(headers));
     let blocks = headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH));
     let next = headers.chunks(WIDTH).skip(1).chain([&[] as &[_]]);
     for ((headers, hits), next) in blocks.zip(next) {
