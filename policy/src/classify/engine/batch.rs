@@ -6,6 +6,8 @@ use super::buckets::SLOTS;
 use super::family::{Family, Pair, Probe, edges, rest_of};
 use super::index::{Best, NOTHING, Search};
 use super::rule::{Header, Hit};
+use super::simd::prefetch_first;
+use std::cell::Cell;
 
 /// Headers of a block: enough to hide a wait and to keep rounds full, few enough for the first
 /// cache. A multiple of what a vector holds.
@@ -65,12 +67,11 @@ pub(super) struct Pairs {
     pub(super) count: usize,
 }
 
-/// Headers of a block, by their places.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lanes {
-    places: [u32; WIDTH + VECTOR],
-    pub(super) count: usize,
-}
+/// Headers of a block: a bit for each place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lanes(pub(super) u64);
+
+const _: () = assert!(WIDTH == u64::BITS as usize);
 
 /// A header's search, in columns.
 pub(super) struct Searches<'a> {
@@ -97,30 +98,40 @@ impl Searches<'_> {
 }
 
 impl Lanes {
-    const NONE: Self = Self { places: [0; _], count: 0 };
+    pub(super) const NONE: Self = Self(0);
+
+    /// The first so many.
+    #[inline(always)]
+    pub(super) const fn first(count: usize) -> Self {
+        Self(if count < WIDTH { (1 << count) - 1 } else { u64::MAX })
+    }
 
     /// Adds a header if `really`, without a jump.
     #[inline(always)]
-    pub(super) fn push(&mut self, place: usize, really: bool) {
-        if let Some(cell) = self.places.get_mut(self.count) {
-            *cell = place as u32;
-            self.count += usize::from(really);
-        }
-    }
-
-    /// Where the next headers go.
-    #[inline(always)]
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        expect(dead_code, reason = "only vector instructions add many at once")
-    )]
-    pub(super) fn room(&mut self) -> Option<&mut [u32; VECTOR]> {
-        self.places.get_mut(self.count..)?.first_chunk_mut()
+    pub(super) const fn push(&mut self, place: usize, really: bool) {
+        self.0 |= (really as u64) << (place % WIDTH);
     }
 
     #[inline(always)]
-    pub(super) fn get(&self) -> impl Iterator<Item = usize> {
-        self.places.iter().take(self.count).map(|place| *place as usize % WIDTH)
+    pub(super) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// How many there are.
+    #[inline(always)]
+    pub(super) const fn count(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// Their places, rising.
+    #[inline(always)]
+    pub(super) fn get(mut self) -> impl Iterator<Item = usize> {
+        std::iter::from_fn(move || {
+            let place = self.0.trailing_zeros() as usize;
+            let some = self.0 != 0;
+            self.0 &= self.0.wrapping_sub(1);
+            some.then_some(place % WIDTH)
+        })
     }
 }
 
@@ -146,7 +157,22 @@ impl Pairs {
     }
 }
 
+thread_local! {
+    /// Memory of the thread's last batch. To clear as much anew takes longer than a lookup.
+    static LAST: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
 impl Scratch {
+    /// Lends memory to a batch, whatever is in it.
+    pub(super) fn lend<T>(work: impl FnOnce(&mut Self) -> T) -> T {
+        // A thread that ends has no last batch any more.
+        let last = LAST.try_with(Cell::take).ok().flatten();
+        let mut scratch = last.unwrap_or_else(|| Box::new(Self::new()));
+        let result = work(&mut scratch);
+        let _ = LAST.try_with(|last| last.set(Some(scratch)));
+        result
+    }
+
     pub(super) const fn new() -> Self {
         Self {
             best: [NOTHING; WIDTH],
@@ -173,12 +199,15 @@ impl<A: Family> Block<A> {
         }
     }
 
-    /// Takes those of this family from up to [`WIDTH`] headers; says whether there are others.
+    /// Takes those of this family from up to [`WIDTH`] headers; says whether there are others. Asks
+    /// for the memory of the `next` headers one by one: all at once they would be waited for.
     #[inline(always)]
-    pub(super) fn fill(&mut self, headers: &[Header]) -> bool {
+    pub(super) fn fill(&mut self, headers: &[Header], next: &[Header]) -> bool {
         let cells = self.addresses.iter_mut().zip(&mut self.rest);
         // Mostly there are no others.
-        let all = headers.iter().zip(cells).all(|(header, (addresses, rest))| {
+        let all = headers.iter().zip(cells).enumerate().all(|(place, (header, cells))| {
+            next.get(place).into_iter().for_each(prefetch_first);
+            let (addresses, rest) = cells;
             let own = A::addresses(header);
             if let Some(own) = own {
                 (*addresses, *rest) = (own, rest_of(header));

@@ -73,29 +73,78 @@ impl<S, R4: Rules<u32, Scratch = S>, R6: Rules<u128, Scratch = S>> Both<R4, R6> 
         }
     }
 
-    /// Looks up the headers of a block.
+    /// Looks up the headers of a block, and asks for the memory of those of the next.
     #[inline(always)]
     pub(super) fn lookup_batch<V: Vectors>(
         self,
         headers: &[Header],
+        next: &[Header],
         hits: &mut [Option<Hit>],
         scratch: &mut S,
         vectors: V,
         verify: impl Fn(&Header, u64) -> bool,
     ) {
-        let of = |from: usize, value| headers.get(from).is_some_and(|header| verify(header, value));
+        vectors.apart(OfBlock { both: self, headers, next, hits, scratch, verify });
+    }
+}
+
+/// Lookups of a block's headers, in a function that has the vector instructions: closures between
+/// here and the batch haven't.
+struct OfBlock<'a, S, R4, R6, F> {
+    both: Both<R4, R6>,
+    headers: &'a [Header],
+    next: &'a [Header],
+    hits: &'a mut [Option<Hit>],
+    scratch: &'a mut S,
+    verify: F,
+}
+
+impl<S, R4, R6, F> Work for OfBlock<'_, S, R4, R6, F>
+where
+    R4: Rules<u32, Scratch = S>,
+    R6: Rules<u128, Scratch = S>,
+    F: Fn(&Header, u64) -> bool,
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) {
+        let Self { both: Both { v4, v6 }, headers, next, hits, scratch, verify } = self;
         let mut block = Block::new();
-        let others = block.fill(headers);
+        let others = block.fill(headers, next);
         if others {
             hits.iter_mut().zip(headers).for_each(|(hit, _)| *hit = None);
+            let rest = OfFamily { rules: v6, headers, hits, scratch, verify: &verify };
+            vectors.apart(rest);
         }
-        let verify = |place, value| of(block.from(place), value);
-        self.v4.find_all(&block, hits, scratch, vectors, verify);
-        if others {
-            let mut block = Block::new();
-            block.fill(headers);
-            let verify = |place, value| of(block.from(place), value);
-            self.v6.find_all(&block, hits, scratch, vectors, verify);
-        }
+        let verify = |place, value| {
+            headers.get(block.from(place)).is_some_and(|header| verify(header, value))
+        };
+        v4.find_all(&block, hits, scratch, vectors, verify);
+    }
+}
+
+/// Lookups of those of a block that are IPv6. Mostly there are none: apart, they leave the others
+/// all registers.
+struct OfFamily<'a, S, R, F> {
+    rules: R,
+    headers: &'a [Header],
+    hits: &'a mut [Option<Hit>],
+    scratch: &'a mut S,
+    verify: F,
+}
+
+impl<R: Rules<u128>, F: Fn(&Header, u64) -> bool> Work for OfFamily<'_, R::Scratch, R, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, vectors: V) {
+        let Self { rules, headers, hits, scratch, verify } = self;
+        let mut block = Block::new();
+        block.fill(headers, &[]);
+        let verify = |place, value| {
+            headers.get(block.from(place)).is_some_and(|header| verify(header, value))
+        };
+        rules.find_all(&block, hits, scratch, vectors, verify);
     }
 }

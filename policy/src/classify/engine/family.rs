@@ -3,6 +3,7 @@
 //! Not here: ports, protocols and zones, which are alike in both.
 
 use super::rule::Header;
+use super::still::seat::Seat;
 use super::tree::{Narrow, Node, Wide};
 use crate::prefix::Word;
 use std::fmt::Debug;
@@ -108,6 +109,8 @@ pub(super) trait Family: Word + Send + Sync + 'static {
     fn scatter(self, len: u8) -> u32;
     /// The addresses as numbers of 32 bits, if that is what they are.
     fn narrow<const N: usize>(pairs: &[Pair<Self>; N]) -> Option<&[Pair<u32>; N]>;
+    /// Seats of rules for addresses of 32 bits, if that is what they are.
+    fn narrow_seats(seats: &[Seat<Self>]) -> Option<&[Seat<u32>]>;
     /// Addresses in a [`Tree`](super::tree::Tree).
     type Node: Node<Number = Self> + Send + Sync;
 
@@ -174,6 +177,11 @@ impl Family for u32 {
     #[inline]
     fn narrow<const N: usize>(pairs: &[Pair<Self>; N]) -> Option<&[Pair<u32>; N]> {
         Some(pairs)
+    }
+
+    #[inline]
+    fn narrow_seats(seats: &[Seat<Self>]) -> Option<&[Seat<u32>]> {
+        Some(seats)
     }
 
     type Node = Narrow;
@@ -261,6 +269,11 @@ impl Family for u128 {
 
     #[inline]
     fn narrow<const N: usize>(_: &[Pair<Self>; N]) -> Option<&[Pair<u32>; N]> {
+        None
+    }
+
+    #[inline]
+    fn narrow_seats(_: &[Seat<Self>]) -> Option<&[Seat<u32>]> {
         None
     }
 

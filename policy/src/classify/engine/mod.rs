@@ -304,39 +304,36 @@ impl<F: Fn(&Header, u64) -> bool> Work for Many<'_, F> {
     fn run<V: Vectors>(self, vectors: V) {
         let Self { engine, headers, hits, verify } = self;
         match &engine.form {
-            Form::Few(few, _) => blocks(headers, hits, |headers, hits| {
-                few.both().lookup_batch(headers, hits, &mut (), vectors, &verify);
+            Form::Few(few, _) => blocks(headers, hits, |headers, next, hits| {
+                few.both().lookup_batch(headers, next, hits, &mut (), vectors, &verify);
             }),
-            Form::Still(still) => {
-                let mut scratch = Scratch::new();
-                blocks(headers, hits, |headers, hits| {
-                    still.both().lookup_batch(headers, hits, &mut scratch, vectors, &verify);
+            Form::Still(still) => Scratch::lend(|scratch| {
+                blocks(headers, hits, |headers, next, hits| {
+                    still.both().lookup_batch(headers, next, hits, scratch, vectors, &verify);
                 });
-            }
-            Form::Tables(tables) => {
-                let mut scratch = Scratch::new();
-                blocks(headers, hits, |headers, hits| {
-                    tables.at(STEADY).lookup_batch(headers, hits, &mut scratch, vectors, &verify);
+            }),
+            Form::Tables(tables) => Scratch::lend(|scratch| {
+                blocks(headers, hits, |headers, next, hits| {
+                    tables.at(STEADY).lookup_batch(headers, next, hits, scratch, vectors, &verify);
                 });
-            }
+            }),
         }
     }
 }
 
-/// Goes through headers and their hits block by block, and asks for the memory of the first and then
-/// of the next.
+/// Goes through headers and their hits block by block, each with the headers of the next, whose
+/// memory it is to ask for.
 #[inline(always)]
 fn blocks(
     headers: &[Header],
     hits: &mut [Option<Hit>],
-    mut each: impl FnMut(&[Header], &mut [Option<Hit>]),
+    mut each: impl FnMut(&[Header], &[Header], &mut [Option<Hit>]),
 ) {
     simd::prefetch_all(headers.get(..WIDTH).unwrap_or(headers));
     let blocks = headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH));
     let next = headers.chunks(WIDTH).skip(1).chain([&[] as &[_]]);
     for ((headers, hits), next) in blocks.zip(next) {
-        simd::prefetch_all(next);
-        each(headers, hits);
+        each(headers, next, hits);
     }
 }
 

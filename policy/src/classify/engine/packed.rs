@@ -12,8 +12,8 @@ use super::record::Entry;
 use super::simd;
 use crate::matching::PortRange;
 
-const PROTOCOL: u64 = 1 << 56;
-const ODD: u64 = 1 << 63;
+pub(super) const PROTOCOL: u64 = 1 << 56;
+pub(super) const ODD: u64 = 1 << 63;
 /// Bounds that no ports are within.
 const NO_PORTS: u64 = u64::MAX;
 

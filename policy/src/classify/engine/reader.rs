@@ -42,12 +42,12 @@ impl Reader {
 
     /// Looks up as many headers as the shorter of the slices has room for.
     pub fn lookup_batch(&mut self, headers: &[Header], hits: &mut [Option<Hit>]) {
-        let mut scratch = Scratch::new();
-        for (headers, hits) in headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH)) {
-            let generation = self.current.load();
-            let look = Many { generation, headers, hits, scratch: &mut scratch };
-            simd::work(Consistently { look, pin: &self.pin });
-        }
+        Scratch::lend(|scratch| {
+            for (headers, hits) in headers.chunks(WIDTH).zip(hits.chunks_mut(WIDTH)) {
+                let look = Many { generation: self.current.load(), headers, hits, scratch };
+                simd::work(Consistently { look, pin: &self.pin });
+            }
+        });
     }
 }
 
@@ -97,7 +97,7 @@ impl Look for Many<'_> {
     #[inline(always)]
     fn look<V: Vectors>(&mut self, version: u64, vectors: V) {
         let Self { generation, headers, hits, scratch } = self;
-        generation.at(version).lookup_batch(headers, hits, scratch, vectors, |_, _| true);
+        generation.at(version).lookup_batch(headers, &[], hits, scratch, vectors, |_, _| true);
     }
 }
 

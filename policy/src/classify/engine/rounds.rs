@@ -18,7 +18,7 @@
 //!
 //! Goes in: a [`Block`] of headers. Comes out: the best rule of each, in [`Scratch::best`].
 
-use super::batch::{Block, Scratch, Searches};
+use super::batch::{Block, Lanes, Scratch, Searches};
 use super::buckets::{PILE, fingerprint};
 use super::family::{Family, fold};
 use super::index::{Index, NOTHING, Search, View};
@@ -47,14 +47,14 @@ impl<A: Family> Index<A> {
         self.words.of_all(block, &mut scratch.classes, vectors);
         scratch.best = [NOTHING; _];
         loop {
-            vectors.open(&scratch.classes, block.count, &mut scratch.open);
-            if scratch.open.count == 0 {
+            scratch.open = vectors.open(&scratch.classes, block.count);
+            if scratch.open.is_empty() {
                 return;
             }
             vectors.apart(Choose { index, block, scratch });
             vectors.apart(Ask { index, scratch });
             vectors.apart(Compare { index, block, view, scratch, verify: &verify });
-            if scratch.beyond.count != 0 {
+            if !scratch.beyond.is_empty() {
                 vectors.apart(Beyond { index, block, view, scratch, verify: &verify });
             }
         }
@@ -112,7 +112,7 @@ impl<A: Family> Work for Ask<'_, A> {
     fn run<V: Vectors>(self, vectors: V) {
         let Self { index, scratch } = self;
         let Scratch { best, hashes, open, beyond, pairs, .. } = scratch;
-        (pairs.count, beyond.count) = (0, 0);
+        (pairs.count, *beyond) = (0, Lanes::NONE);
         let sorted = index.sorted.load(Relaxed);
         for place in open.get() {
             let (Some(hash), Some(best)) = (hashes.get(place), best.get(place)) else { continue };
@@ -171,12 +171,11 @@ impl<A: Family, F: Fn(usize, u64) -> bool> Work for Beyond<'_, A, F> {
     #[inline(always)]
     fn run<V: Vectors>(self, vectors: V) {
         let Self { index, block, view, scratch, verify } = self;
-        let Scratch { best, classes, tables, hashes, open, beyond, pairs, .. } = scratch;
+        let Scratch { best, classes, tables, hashes, beyond, pairs, .. } = scratch;
         let buckets = &index.buckets;
-        // Open headers are found anew for each round, so their list can be used here.
-        std::mem::swap(open, beyond);
-        (pairs.count, beyond.count) = (0, 0);
-        for place in open.get() {
+        let mut further = Lanes::NONE;
+        pairs.count = 0;
+        for place in beyond.get() {
             let (Some(hash), Some(best)) = (hashes.get(place), best.get(place)) else { continue };
             let home = buckets.place(*hash);
             let Some(bucket) = buckets.get(home) else { continue };
@@ -193,7 +192,7 @@ impl<A: Family, F: Fn(usize, u64) -> bool> Work for Beyond<'_, A, F> {
             if more && let Some(bucket) = buckets.get(buckets.next(home)) {
                 prefetch(bucket);
             }
-            beyond.push(place, more);
+            further.push(place, more);
         }
         for (_, pile) in pairs.get() {
             if let Some(pile) = index.piles.get(pile) {
@@ -207,7 +206,7 @@ impl<A: Family, F: Fn(usize, u64) -> bool> Work for Beyond<'_, A, F> {
                 index.look_through(pile, &block.probe(place), view, search, vectors, &verify);
             });
         }
-        for place in beyond.get() {
+        for place in further.get() {
             let verify = |value| verify(place, value);
             let Some(hash) = hashes.get(place) else { continue };
             searches.go_on(place, |search| {

@@ -14,7 +14,7 @@ mod plain;
 
 pub(super) use plain::Plain;
 
-use super::batch::{Fields, Lanes, Pairs, WIDTH};
+use super::batch::{Fields, Lanes, Pairs, Searches, WIDTH};
 use super::boxes::{Boxes, LANES, Point};
 use super::buckets::Bucket;
 use super::family::Seeds;
@@ -22,7 +22,7 @@ use super::plan::Columns;
 use super::small::Row;
 use super::still::hint::Hints;
 use super::still::list::{All, Lines};
-use super::still::seat::Others;
+use super::still::seat::{Others, Seat};
 use super::still::seats::Seats;
 use super::tree::{Narrow, Wide};
 use super::words::Maps;
@@ -75,6 +75,17 @@ pub(super) trait Vectors: Copy {
         tables: &mut [u64; WIDTH],
         factors: &mut [[u64; WIDTH]; 2],
     );
+    /// Compares open headers of a block with who has their keys' seats, and goes on with their
+    /// searches. Returns those that don't match while others have the key, too, and those that have
+    /// to be looked at one by one; `None` if that is all of them.
+    fn compare(
+        self,
+        seats: &[Seat<u32>],
+        numbers: &[u32; WIDTH],
+        fields: Fields<'_>,
+        open: Lanes,
+        searches: &mut Searches<'_>,
+    ) -> Option<[Lanes; 2]>;
     /// The seat of each header's key in the table that was chosen, from the factors of its hash;
     /// whatever for headers without classes. `count` is how many headers there are.
     fn seats(
@@ -90,7 +101,7 @@ pub(super) trait Vectors: Copy {
     /// Which rules a header with these hints can match, as bits.
     fn hinted(self, lines: &Lines, header: All) -> u64;
     /// Which of so many headers have classes.
-    fn open(self, classes: &[u64; WIDTH], count: usize, open: &mut Lanes);
+    fn open(self, classes: &[u64; WIDTH], count: usize) -> Lanes;
 }
 
 /// Something to be done in the best way that the processor has.
@@ -170,6 +181,19 @@ pub(super) fn prefetch<T>(value: &T) {
             // SAFETY: as above.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(end) };
         }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
+/// Asks for the cache line on which a value begins, ahead of its use.
+#[inline]
+pub(super) fn prefetch_first<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch is a hint: it doesn't access memory and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = value;

@@ -3,8 +3,9 @@
 //! Goes in and comes out: see [`Vectors`].
 
 mod block;
+mod still;
 
-use super::super::batch::{Fields, Lanes, Pairs, WIDTH};
+use super::super::batch::{Fields, Lanes, Pairs, Searches, WIDTH};
 use super::super::boxes::{Boxes, Point};
 use super::super::buckets::Bucket;
 use super::super::family::Seeds;
@@ -12,17 +13,15 @@ use super::super::plan::Columns;
 use super::super::small::{Row, WORDS};
 use super::super::still::hint::Hints;
 use super::super::still::list::{All, Lines};
-use super::super::still::seat::Others;
+use super::super::still::seat::{Others, Seat};
 use super::super::still::seats::Seats;
 use super::super::tree::{Narrow, Wide};
 use super::super::words::Maps;
 use super::{Vectors, Work};
-use block::{
-    candidates_avx512, choose_avx512, classes_avx512, hinted_avx512, open_avx512, others_avx512,
-    seats_avx512,
-};
+use block::{candidates_avx512, choose_avx512, classes_avx512, open_avx512, seats_avx512};
 use std::hint::select_unpredictable;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use still::{compare_avx512, hinted_avx512, others_avx512};
 
 /// Whether the processor has all that is needed, once that was asked.
 static FOUND: AtomicU8 = AtomicU8::new(0);
@@ -156,6 +155,19 @@ impl Vectors for Avx512 {
     }
 
     #[inline(always)]
+    fn compare(
+        self,
+        seats: &[Seat<u32>],
+        numbers: &[u32; WIDTH],
+        fields: Fields<'_>,
+        open: Lanes,
+        searches: &mut Searches<'_>,
+    ) -> Option<[Lanes; 2]> {
+        // SAFETY: as above.
+        Some(unsafe { compare_avx512(seats, numbers, fields, open, searches) })
+    }
+
+    #[inline(always)]
     fn others(self, others: &Others, header: Hints, place: usize, pairs: &mut Pairs) {
         // SAFETY: as above.
         unsafe { others_avx512(others, header, place, pairs) };
@@ -168,9 +180,9 @@ impl Vectors for Avx512 {
     }
 
     #[inline(always)]
-    fn open(self, classes: &[u64; WIDTH], count: usize, open: &mut Lanes) {
+    fn open(self, classes: &[u64; WIDTH], count: usize) -> Lanes {
         // SAFETY: as above.
-        unsafe { open_avx512(classes, count, open) };
+        unsafe { open_avx512(classes, count) }
     }
 }
 

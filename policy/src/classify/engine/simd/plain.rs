@@ -2,7 +2,7 @@
 //!
 //! Goes in and comes out: see [`Vectors`].
 
-use super::super::batch::{Fields, Lanes, Pairs, WIDTH};
+use super::super::batch::{Fields, Lanes, Pairs, Searches, WIDTH};
 use super::super::boxes::{Boxes, Point};
 use super::super::buckets::Bucket;
 use super::super::family::{Seeds, fold};
@@ -10,7 +10,7 @@ use super::super::plan::Columns;
 use super::super::small::{Row, WORDS};
 use super::super::still::hint::{Hints, NONE};
 use super::super::still::list::{All, Lines};
-use super::super::still::seat::Others;
+use super::super::still::seat::{Others, Seat};
 use super::super::still::seats::Seats;
 use super::super::tree::{Narrow, Wide};
 use super::super::words::Maps;
@@ -124,6 +124,18 @@ impl Vectors for Plain {
     }
 
     #[inline(always)]
+    fn compare(
+        self,
+        _: &[Seat<u32>],
+        _: &[u32; WIDTH],
+        _: Fields<'_>,
+        _: Lanes,
+        _: &mut Searches<'_>,
+    ) -> Option<[Lanes; 2]> {
+        None
+    }
+
+    #[inline(always)]
     fn others(self, others: &Others, header: Hints, place: usize, pairs: &mut Pairs) {
         let mut left = others.allowed(header);
         while left != 0 {
@@ -141,10 +153,11 @@ impl Vectors for Plain {
     }
 
     #[inline(always)]
-    fn open(self, classes: &[u64; WIDTH], count: usize, open: &mut Lanes) {
-        open.count = 0;
+    fn open(self, classes: &[u64; WIDTH], count: usize) -> Lanes {
+        let mut open = Lanes::NONE;
         for (place, classes) in classes.iter().enumerate().take(count) {
             open.push(place, *classes != 0);
         }
+        open
     }
 }

@@ -11,6 +11,8 @@ use super::super::still::list::LINE;
 use super::super::still::seat::OTHERS;
 use super::*;
 
+mod seats;
+
 struct Random(u64);
 
 impl Random {
@@ -155,9 +157,8 @@ impl Work for Choose<'_> {
         let fields = block.fields().unwrap();
         let seeds = Seeds([3, 1 << 60, 0, 0]);
         vectors.choose(keys, &seeds, fields, &mut classes, &mut tables, &mut factors);
-        let mut scratch = Scratch::new();
-        vectors.open(&classes, block.count, &mut scratch.open);
-        (classes, tables, factors, scratch.open.get().collect())
+        let open = vectors.open(&classes, block.count);
+        (classes, tables, factors, open.get().collect())
     }
 }
 

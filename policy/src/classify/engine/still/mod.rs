@@ -21,13 +21,15 @@ pub(super) mod seats;
 mod settle;
 mod settled;
 
-use super::batch::{Block, Scratch};
+use super::batch::{Block, Scratch, WIDTH};
 use super::both::{Both, Rules};
 use super::family::{Family, Probe};
 use super::generation::Generation;
+use super::index::Best;
 use super::rule::Hit;
-use super::simd::Vectors;
+use super::simd::{Vectors, Work};
 use super::zones::{Numbers, Zones};
+use seat::Seat;
 use settled::Settled;
 
 /// The rules of both families.
@@ -87,6 +89,24 @@ impl<A: Family> Rules<A> for Zoned<'_, A> {
         verify: impl Fn(usize, u64) -> bool,
     ) {
         self.rules.find_all(block, self.zones, scratch, vectors, verify);
-        block.answer(scratch.best.iter().map(|best| self.rules.hit(*best)), hits);
+        vectors.apart(Answer { rules: &self.rules.rules, block, best: &scratch.best, hits });
+    }
+}
+
+/// Writes the hits of a block. Apart, it has all registers.
+struct Answer<'a, A: Family> {
+    rules: &'a [Seat<A>],
+    block: &'a Block<A>,
+    best: &'a [Best; WIDTH],
+    hits: &'a mut [Option<Hit>],
+}
+
+impl<A: Family> Work for Answer<'_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vectors>(self, _: V) {
+        let Self { rules, block, best, hits } = self;
+        block.answer(best.iter().map(|best| Seat::hit(rules, *best)), hits);
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! Like [`super::super::rounds`], which is for rules that change.
 
-use super::super::batch::{Block, Scratch, Searches};
+use super::super::batch::{Block, Lanes, Scratch, Searches};
 use super::super::family::Family;
 use super::super::index::{NOTHING, Search};
 use super::super::simd::{Vectors, Work, prefetch};
@@ -20,7 +20,7 @@ use super::hint;
 use super::settled::Settled;
 
 /// Headers up to which one after the other is faster than the whole block.
-const ALONE: usize = 16;
+const ALONE: u32 = 16;
 
 impl<A: Family> Settled<A> {
     /// Finds the rules of a block's headers, into `scratch.best`.
@@ -44,13 +44,13 @@ impl<A: Family> Settled<A> {
         self.words.of_all(block, &mut scratch.classes, vectors);
         scratch.best = [NOTHING; _];
         loop {
-            vectors.open(&scratch.classes, block.count, &mut scratch.open);
-            if scratch.open.count == 0 {
+            scratch.open = vectors.open(&scratch.classes, block.count);
+            if scratch.open.is_empty() {
                 return;
             }
             vectors.apart(Choose { settled, block, scratch });
             vectors.apart(Compare { settled, block, zones, scratch, verify });
-            if scratch.beyond.count != 0 {
+            if !scratch.beyond.is_empty() {
                 vectors.apart(Rest { settled, block, zones, scratch, verify });
             }
         }
@@ -72,7 +72,7 @@ impl<A: Family> Work for Choose<'_, A> {
         let Self { settled, block, scratch } = self;
         let Settled { plan, seats, .. } = settled;
         let Scratch { classes, tables, factors, numbers, open, .. } = scratch;
-        let many = open.count > ALONE;
+        let many = open.count() > ALONE;
         if let Some((fields, keys)) = block.fields().zip(plan.columns.as_deref()).filter(|_| many) {
             vectors.choose(keys, &plan.seeds, fields, classes, tables, factors);
             vectors.seats(seats, factors, block.count, numbers);
@@ -107,12 +107,19 @@ impl<A: Family, F: Fn(usize, u64) -> bool> Work for Compare<'_, A, F> {
     type Output = ();
 
     #[inline(always)]
-    fn run<V: Vectors>(self, _: V) {
+    fn run<V: Vectors>(self, vectors: V) {
         let Self { settled, block, zones, scratch, verify } = self;
         let Scratch { best, classes, tables, numbers, open, beyond, .. } = scratch;
-        beyond.count = 0;
         let mut searches = Searches { best, classes, tables };
-        for place in open.get() {
+        let mut alone = *open;
+        *beyond = Lanes::NONE;
+        let together = block.fields().zip(A::narrow_seats(&settled.rules));
+        if let Some((fields, seats)) = together.filter(|_| open.count() > ALONE)
+            && let Some(left) = vectors.compare(seats, numbers, fields, *open, &mut searches)
+        {
+            [*beyond, alone] = left;
+        }
+        for place in alone.get() {
             let number = numbers.get(place).copied().unwrap_or(0);
             let verify = |value| verify(place, value);
             let matches = searches.go_on(place, |search| {
@@ -140,10 +147,9 @@ impl<A: Family, F: Fn(usize, u64) -> bool> Work for Rest<'_, A, F> {
     #[inline(always)]
     fn run<V: Vectors>(self, vectors: V) {
         let Self { settled, block, zones, scratch, verify } = self;
-        let Scratch { best, classes, tables, numbers, open, beyond, pairs, .. } = scratch;
-        // Open headers are found anew for each round, so their list can be used here.
-        let heaped = open;
-        (pairs.count, heaped.count) = (0, 0);
+        let Scratch { best, classes, tables, numbers, beyond, pairs, .. } = scratch;
+        let mut heaped = Lanes::NONE;
+        pairs.count = 0;
         for place in beyond.get() {
             let Some(number) = numbers.get_mut(place) else { continue };
             let Some(rule) = settled.rules.get(*number as usize) else { continue };

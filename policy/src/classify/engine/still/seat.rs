@@ -1,12 +1,15 @@
 //! A rule that stays as it is, in as much memory as a lookup gets at once: 64 bytes for IPv4.
 
 use super::super::family::{Family, Probe};
+use super::super::index::{Best, NOTHING};
 use super::super::packed::{Compared, Packed};
 use super::super::plan::Side;
 use super::super::record::{ALL_ZONES, Entry};
+use super::super::rule::Hit;
 use super::super::simd;
 use super::super::zones::Zones;
 use super::hint::{Hints, NONE, View};
+use std::mem::offset_of;
 
 /// Rules beside the best one of their key whose hints are in its seat; where there are more, they
 /// are in a [`Heap`](super::heap::Heap).
@@ -41,6 +44,17 @@ pub(in super::super) struct Seat<A: Family> {
 }
 
 const _: () = assert!(size_of::<Seat<u32>>() == 64);
+
+/// Where a seat has, in bytes from its beginning, what lookups of IPv4 compare: addresses, ports,
+/// head and shadow, 64 bits each.
+pub(in super::super) const COMPARED: [usize; 4] = [
+    offset_of!(Seat<u32>, packed) + offset_of!(Packed<u32>, addresses),
+    offset_of!(Seat<u32>, packed) + offset_of!(Packed<u32>, ports),
+    offset_of!(Seat<u32>, packed) + offset_of!(Packed<u32>, head),
+    offset_of!(Seat<u32>, shadow),
+];
+/// Where it has how many others there are, 32 bits.
+pub(in super::super) const COUNT: usize = offset_of!(Seat<u32>, others);
 
 /// The other rules with a key.
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +138,14 @@ impl<A: Family> Seat<A> {
         let own = self.zones & !COARSE;
         (own == ALL_ZONES || zones.hold(own, probe.from(), probe.to()))
             && (self.zones & COARSE == 0 || verify(self.value))
+    }
+
+    /// What a hit on one of these says.
+    #[inline(always)]
+    pub(in super::super) fn hit(seats: &[Self], best: Best) -> Option<Hit> {
+        let order = (best >> 32) as u32;
+        let value = seats.get(best as u32 as usize).map(|seat| seat.value);
+        value.filter(|_| best != NOTHING).map(|value| Hit { order, value })
     }
 
     /// The rule, if somebody sits here.

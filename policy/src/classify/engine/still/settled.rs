@@ -183,9 +183,7 @@ impl<A: Family> Settled<A> {
     /// What a hit on a rule says.
     #[inline(always)]
     pub(super) fn hit(&self, best: Best) -> Option<Hit> {
-        let order = (best >> 32) as u32;
-        let value = self.rules.get(best as u32 as usize).map(|rule| rule.value);
-        value.filter(|_| best != NOTHING).map(|value| Hit { order, value })
+        Seat::hit(&self.rules, best)
     }
 
     /// The rules, by the numbers that they had in the index.

@@ -6,9 +6,6 @@ use super::super::super::batch::{Fields, Lanes, Pairs, WIDTH};
 use super::super::super::buckets::{Bucket, SLOTS};
 use super::super::super::family::{SCATTER, Seeds};
 use super::super::super::plan::{Columns, PORTS, SLOT_SHIFT};
-use super::super::super::still::hint::{Hints, NONE};
-use super::super::super::still::list::{All, Lines};
-use super::super::super::still::seat::Others;
 use super::super::super::still::seats::{MIX, Seats};
 use super::super::super::words::Maps;
 use std::arch::x86_64::__m512i;
@@ -225,67 +222,17 @@ pub(super) fn seats_avx512(
 }
 
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
-pub(super) fn others_avx512(others: &Others, header: Hints, place: usize, pairs: &mut Pairs) {
-    use std::arch::x86_64::{
-        _mm_cmpeq_epi8_mask, _mm_cvtsi64_si128, _mm_set1_epi8, _mm256_add_epi32,
-        _mm256_maskz_compress_epi32, _mm256_set1_epi32, _mm256_setr_epi32, _mm512_cvtepu32_epi64,
-        _mm512_or_si512, _mm512_set1_epi64, _mm512_storeu_si512,
-    };
-    let hints = _mm_cvtsi64_si128(others.word().cast_signed());
-    let equal = |own: u8| _mm_cmpeq_epi8_mask(hints, _mm_set1_epi8(own.cast_signed()));
-    let [a, b, c, d] = header.map(equal);
-    let found = (a | b | c | d | equal(NONE)) as u8 & !(u32::MAX << (others.count & 7)) as u8;
-    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    let numbers = _mm256_add_epi32(lanes, _mm256_set1_epi32(others.first.cast_signed()));
-    let packed = _mm512_cvtepu32_epi64(_mm256_maskz_compress_epi32(found, numbers));
-    let paired = _mm512_or_si512(packed, _mm512_set1_epi64((place as i64) << 32));
-    if let Some(room) = pairs.room() {
-        // SAFETY: there is room for sixteen pairs, and eight are written.
-        unsafe { _mm512_storeu_si512(room.as_mut_ptr().cast(), paired) };
-        pairs.count += found.count_ones() as usize;
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn hinted_avx512(Lines(kinds): &Lines, header: All) -> u64 {
-    use std::arch::x86_64::{
-        _mm512_cmpeq_epi8_mask, _mm512_load_si512, _mm512_set1_epi8, _mm512_testn_epi8_mask,
-    };
-    const { assert!(NONE == 0) };
-    kinds.iter().zip(header).fold(u64::MAX, |left, (line, own)| {
-        // SAFETY: a line has 64 bytes, and begins where a cache line does.
-        let hints = unsafe { _mm512_load_si512(line.as_ptr().cast()) };
-        let equal = _mm512_cmpeq_epi8_mask(hints, _mm512_set1_epi8(own.cast_signed()));
-        left & (equal | _mm512_testn_epi8_mask(hints, hints))
-    })
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512vl,popcnt")]
-pub(super) fn open_avx512(classes: &[u64; WIDTH], count: usize, open: &mut Lanes) {
-    use std::arch::x86_64::{
-        _mm256_add_epi32, _mm256_maskz_compress_epi32, _mm256_set1_epi32, _mm256_setr_epi32,
-        _mm256_storeu_si256, _mm512_loadu_si512, _mm512_test_epi64_mask,
-    };
-    open.count = 0;
-    let mut places = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    for start in (0..count.min(WIDTH)).step_by(8) {
+#[target_feature(enable = "avx512f")]
+pub(super) fn open_avx512(classes: &[u64; WIDTH], count: usize) -> Lanes {
+    use std::arch::x86_64::{_mm512_loadu_si512, _mm512_test_epi64_mask};
+    let mut open = 0;
+    for start in (0..WIDTH).step_by(8) {
         // SAFETY: the column has a multiple of eight words of 64 bits; eight are loaded from a
         // multiple of eight on.
         let own = unsafe { _mm512_loadu_si512(classes.as_ptr().add(start).cast()) };
-        // What comes after the last header isn't one.
-        let real = 0xff_u8 >> 8usize.saturating_sub(count - start);
-        let found = _mm512_test_epi64_mask(own, own) & real;
-        if let Some(room) = open.room() {
-            let packed = _mm256_maskz_compress_epi32(found, places);
-            // SAFETY: there is room for sixteen numbers, and eight are written.
-            unsafe { _mm256_storeu_si256(room.as_mut_ptr().cast(), packed) };
-            open.count += found.count_ones() as usize;
-        }
-        places = _mm256_add_epi32(places, _mm256_set1_epi32(8));
+        open |= u64::from(_mm512_test_epi64_mask(own, own)) << start;
     }
+    Lanes(open & Lanes::first(count).0)
 }
 
 #[inline]
