@@ -154,10 +154,8 @@ impl Vectors for Plain {
 
     #[inline(always)]
     fn open(self, classes: &[u64; WIDTH], count: usize) -> Lanes {
-        let mut open = Lanes::NONE;
-        for (place, classes) in classes.iter().enumerate().take(count) {
-            open.push(place, *classes != 0);
-        }
-        open
+        let with = classes.iter().enumerate();
+        let with = with.fold(0, |with, (place, own)| with | u64::from(*own != 0) << place);
+        Lanes(with & Lanes::first(count).0)
     }
 }

@@ -8,7 +8,9 @@
 //! └─ rest:    if that doesn't match, the others with its key, if there are any
 //! ```
 //!
-//! Like [`super::super::rounds`], which is for rules that change.
+//! Like [`super::super::rounds`], which is for rules that change. The first round is for nearly all
+//! headers of a block, so its steps take several at once where there are instructions for that; the
+//! others are for few.
 
 use super::super::batch::{Block, Lanes, Scratch, Searches};
 use super::super::family::Family;

@@ -9,6 +9,7 @@ use super::super::rule::Hit;
 use super::super::simd;
 use super::super::zones::Zones;
 use super::hint::{Hints, NONE, View};
+#[cfg(target_arch = "x86_64")]
 use std::mem::offset_of;
 
 /// Rules beside the best one of their key whose hints are in its seat; where there are more, they
@@ -47,6 +48,7 @@ const _: () = assert!(size_of::<Seat<u32>>() == 64);
 
 /// Where a seat has, in bytes from its beginning, what lookups of IPv4 compare: addresses, ports,
 /// head and shadow, 64 bits each.
+#[cfg(target_arch = "x86_64")]
 pub(in super::super) const COMPARED: [usize; 4] = [
     offset_of!(Seat<u32>, packed) + offset_of!(Packed<u32>, addresses),
     offset_of!(Seat<u32>, packed) + offset_of!(Packed<u32>, ports),
@@ -54,6 +56,7 @@ pub(in super::super) const COMPARED: [usize; 4] = [
     offset_of!(Seat<u32>, shadow),
 ];
 /// Where it has how many others there are, 32 bits.
+#[cfg(target_arch = "x86_64")]
 pub(in super::super) const COUNT: usize = offset_of!(Seat<u32>, others);
 
 /// The other rules with a key.
