@@ -31,6 +31,9 @@
 #define BURST 256u
 /* More than any run asks for, so that a wrong file can't ask for all memory. */
 #define MOST (1u << 24)
+/* How long a turn takes at least, and passes of one at most. */
+#define TURN_NS 30e6
+#define MOST_PASSES 1000
 
 enum { PROTO, SRC, DST, SPORT, DPORT, FIELDS };
 
@@ -249,13 +252,39 @@ static uint32_t pass(const struct rte_acl_ctx *context, const struct load *load,
     return wrong;
 }
 
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Passes for TURN_NS, like those of other engines; the median of the nanoseconds per header. */
+static double turn(const struct rte_acl_ctx *context, const struct load *load,
+                   const uint8_t **data)
+{
+    double passes[MOST_PASSES], begun = now_ns(), start = begun;
+    size_t count = 0;
+
+    while (count == 0 || (count < MOST_PASSES && start < begun + TURN_NS)) {
+        double end;
+
+        pass(context, load, data, 0);
+        end = now_ns();
+        passes[count++] = (end - start) / load->header_count;
+        start = end;
+    }
+    qsort(passes, count, sizeof(passes[0]), by_size);
+    return passes[count / 2];
+}
+
 int main(int argc, char **argv)
 {
     struct load load = { 0 };
     struct rte_acl_ctx *context;
     const uint8_t **data;
     const char *method;
-    double build_ms, start;
+    double build_ms;
     uint32_t i, wrong;
     int c;
 
@@ -278,9 +307,7 @@ int main(int argc, char **argv)
             continue;
         /* Once to warm up: other engines ran meanwhile. */
         pass(context, &load, data, 0);
-        start = now_ns();
-        pass(context, &load, data, 0);
-        printf("%.2f\n", (now_ns() - start) / load.header_count);
+        printf("%.2f\n", turn(context, &load, data));
         fflush(stdout);
     }
     rte_acl_free(context);

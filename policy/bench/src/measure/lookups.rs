@@ -9,11 +9,14 @@ use twinwall_policy::flow::Flow;
 
 /// How long a pass of a slow subject may take: it gets fewer headers, spread over the trace.
 const LONGEST_PASS: Duration = Duration::from_millis(60);
-/// Headers of the pass before each timed one, which brings the subject back into the caches; a
+/// Headers of the pass before each turn, which brings the subject back into the caches; a
 /// quarter of a shorter pass.
 const WARM_UP: usize = 25_000;
 /// The fewest headers of a pass.
 const FEWEST: usize = 64;
+/// How long a turn takes at least: the figure of a subject whose passes are short isn't that of a
+/// moment in which the machine did something else, too.
+const TURN: Duration = Duration::from_millis(30);
 
 /// How headers are given to a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +29,11 @@ pub enum Pass {
 
 /// Something that takes its turn: says how many nanoseconds a lookup took it this time.
 pub trait Timed {
-    /// One timed pass, or `None` when there is no figure any more.
+    /// One timed turn, or `None` when there is no figure any more.
     fn turn(&mut self) -> Option<f64>;
 }
 
-/// The medians of `rounds` rounds, in the order of `subjects`; each round asks each once.
+/// The medians of `rounds` rounds, in the order of `subjects`; in each round each has one turn.
 pub fn take_turns(subjects: &mut [&mut dyn Timed], rounds: usize) -> Vec<Option<f64>> {
     let mut figures = vec![Vec::with_capacity(rounds); subjects.len()];
     for _ in 0..rounds {
@@ -50,7 +53,7 @@ pub struct Asked<S: Subject, H> {
 }
 
 impl<S: Subject, H: AsRef<[Flow]>> Asked<S, H> {
-    /// A turn is one pass over the headers, after a shorter one to warm up.
+    /// A turn is passes over the headers, after a shorter one to warm up; their median counts.
     #[must_use]
     pub fn new(subject: S, pass: Pass, headers: H) -> Self {
         Self { subject, pass, headers, answers: vec![S::Answer::default(); BATCH] }
@@ -81,10 +84,15 @@ impl<S: Subject, H: AsRef<[Flow]>> Timed for Asked<S, H> {
     fn turn(&mut self) -> Option<f64> {
         let count = self.headers.as_ref().len();
         self.run((count / 4).min(WARM_UP));
-        let start = thread_time();
-        self.run(count);
-        let took = thread_time().saturating_sub(start);
-        Some(took.as_nanos() as f64 / count.max(1) as f64)
+        let begun = thread_time();
+        let (mut passes, mut start) = (Vec::new(), begun);
+        while passes.is_empty() || start < begun + TURN {
+            self.run(count);
+            let end = thread_time();
+            passes.push(end.saturating_sub(start).as_nanos() as f64 / count.max(1) as f64);
+            start = end;
+        }
+        median(&passes)
     }
 }
 
